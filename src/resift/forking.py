@@ -1,0 +1,29 @@
+"""What a forked child has to renew: locks that another thread held, and threads that did not come along."""
+
+import os
+import weakref
+from typing import Protocol
+
+
+class Renewable(Protocol):
+    """Something that a fork breaks."""
+
+    def renew(self) -> None:
+        """Begin anew in a forked child: with new locks and no threads."""
+
+
+_KNOWN: "weakref.WeakSet[Renewable]" = weakref.WeakSet()
+
+
+def renew_in_child(thing: Renewable) -> None:
+    """Remember to renew `thing` in every forked child for as long as it lives."""
+    _KNOWN.add(thing)
+
+
+def _renew_all() -> None:
+    for thing in list(_KNOWN):
+        thing.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

@@ -1,0 +1,1 @@
+"""The shared scoring core: plan, run, scatter."""

@@ -1,0 +1,191 @@
+"""
+Attention over packed sequences: each token sees its own sequence, and what that continues.
+
+On CUDA, in half precision, it is one varlen kernel; elsewhere it is one call per sequence, which is also what the
+kernel is tested against.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from resift.scoring.backends.torch.packing import Bounds, Segments
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # torch < 2.10
+    varlen_attn = None  # type: ignore[assignment]
+
+IMPLEMENTATION = "resift_packed"
+
+# What models pass along that has no effect here: positions are applied before, nothing is cached, nothing is trained.
+_WITHOUT_EFFECT = {
+    "deterministic",
+    "dropout",
+    "output_attentions",
+    "output_hidden_states",
+    "position_ids",
+    "return_dict",
+    "use_cache",
+}
+
+
+class UnknownAttention(Exception):
+    """A model asks for something that packed attention does not do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a token may see of its sequence, and how strongly."""
+
+    scaling: float
+    causal: bool
+    reach: int | None = None
+    """How many tokens away the farthest one is; None is no bound."""
+    softcap: float | None = None
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """The same, as kernels want it: how far to the left, how far to the right; -1 is no bound."""
+        reach = -1 if self.reach is None else self.reach
+        return reach, 0 if self.causal else reach
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,  # (1, heads, tokens, width)
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    segments: Segments,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """Stand in for the attention of a transformers model; return (1, tokens, heads, width)."""
+    unknown = sorted(name for name, given in others.items() if given is not None and name not in _WITHOUT_EFFECT)
+    if attention_mask is not None or unknown:
+        raise UnknownAttention(f"packed attention takes no {', '.join(unknown) or 'mask'}")
+    sight = Sight(
+        scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        causal=bool(getattr(module, "is_causal", True) if is_causal is None else is_causal),
+        reach=None if sliding_window is None else sliding_window - 1,
+        softcap=softcap,
+    )
+    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
+    return attend(query, key, value, segments, sight)[None], None
+
+
+def attend(
+    query: torch.Tensor,  # (tokens, heads, width)
+    key: torch.Tensor,  # (tokens, key heads, width); heads share keys where there are fewer
+    value: torch.Tensor,
+    segments: Segments,
+    sight: Sight,
+) -> torch.Tensor:
+    """Return what each token gathers, (tokens, heads, width)."""
+    if _kernel_takes(query, sight):
+        return _attend_at_once(query, key, value, segments, sight)
+    return attend_one_by_one(query, key, value, segments, sight)
+
+
+def _kernel_takes(query: torch.Tensor, sight: Sight) -> bool:
+    if not query.is_cuda or varlen_attn is None or sight.softcap:
+        return False
+    width = query.shape[-1]
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    return half and width <= 256 and width % 8 == 0 and torch.cuda.get_device_capability(query.device) >= (8, 0)
+
+
+def _attend_at_once(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Segments, sight: Sight
+) -> torch.Tensor:
+    if segments.key_rows is not None:
+        key, value = key[segments.key_rows], value[segments.key_rows]
+    gathered = varlen_attn(
+        query,
+        key,
+        value,
+        segments.starts,
+        segments.key_starts,
+        segments.longest,
+        segments.longest_keys,
+        scale=sight.scaling,
+        window_size=sight.window,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return cast("torch.Tensor", gathered)
+
+
+def attend_one_by_one(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Segments, sight: Sight
+) -> torch.Tensor:
+    """Do what the kernel does, one sequence after the other, on any device and in any precision."""
+    gathered = torch.empty(query.shape[:-1] + value.shape[-1:], dtype=query.dtype, device=query.device)
+    query, key, value = (states.transpose(0, 1) for states in (query, key, value))  # (heads, tokens, width)
+    for (start, end), pieces in zip(segments.bounds, segments.keys, strict=True):
+        keys, values = (_joined(states, pieces) for states in (key, value))
+        gathered[start:end] = _attend(query[:, start:end], keys, values, sight).transpose(0, 1)
+    return gathered
+
+
+def _joined(states: torch.Tensor, pieces: Sequence[Bounds]) -> torch.Tensor:
+    parts = [states[:, start:end] for start, end in pieces]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sight: Sight) -> torch.Tensor:
+    if query.shape[0] != key.shape[0]:
+        key, value = (states.repeat_interleave(query.shape[0] // states.shape[0], dim=0) for states in (key, value))
+    if sight.softcap:
+        return _attend_capped(query, key, value, _visible(query, key, sight), sight)
+    bounded = sight.reach is not None and sight.reach < key.shape[1] - 1
+    causal = sight.causal and query.shape[1] > 1
+    continued = causal and query.shape[1] != key.shape[1]
+    if not causal and not bounded and query.dtype == torch.bfloat16 and not query.is_cuda:
+        return _attend_by_products(query, key, value, sight)
+    gathered = scaled_dot_product_attention(
+        query[None],  # without this dimension, torch takes a slower way on a CPU
+        key[None],
+        value[None],
+        attn_mask=_visible(query, key, sight) if bounded or continued else None,
+        is_causal=causal and not bounded and not continued,
+        scale=sight.scaling,
+    )
+    return gathered[0]
+
+
+def _attend_by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sight: Sight) -> torch.Tensor:
+    """Do in three steps what the fused kernel does more slowly in bfloat16 on a CPU."""
+    unread = query.new_empty(1)
+    weights = torch.baddbmm(unread, query, key.transpose(1, 2), beta=0, alpha=sight.scaling)
+    torch.softmax(weights, dim=-1, out=weights)  # in place: fresh memory would cost more than the sums
+    return torch.bmm(weights, value)
+
+
+def _visible(query: torch.Tensor, key: torch.Tensor, sight: Sight) -> torch.Tensor:
+    """Return which keys each token sees; the last token and the last key are the same one."""
+    ahead = key.shape[1] - query.shape[1]
+    left, right = sight.window
+    visible = torch.ones(query.shape[1], key.shape[1], dtype=torch.bool, device=query.device)
+    if right >= 0:
+        visible = visible.tril(ahead + right)
+    if left >= 0:
+        visible = visible.triu(ahead - left)
+    return visible
+
+
+def _attend_capped(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, visible: torch.Tensor, sight: Sight
+) -> torch.Tensor:
+    assert sight.softcap
+    weights = query @ key.transpose(1, 2) * sight.scaling
+    weights = torch.tanh(weights / sight.softcap) * sight.softcap
+    weights = weights.masked_fill(~visible, -torch.inf).softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    return weights @ value

@@ -1,0 +1,136 @@
+"""
+BERT and XLM-R, the most used encoders, in a forward pass of our own.
+
+It computes what transformers' does, with the query, key and value products as one, GELU on the way out of its product,
+the last layer only for the rows that are read, and nothing of transformers imported.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import embedding, layer_norm
+
+from resift.checkpoint import Checkpoint
+from resift.scoring.backends import Answer, Embed, Readout
+from resift.scoring.backends.torch.attention import Sight, attend
+from resift.scoring.backends.torch.linears import linear
+from resift.scoring.backends.torch.packing import Packed, Positions, Segments
+from resift.scoring.backends.torch.readouts import VectorReader
+from resift.scoring.backends.torch.running import Reader
+from resift.scoring.backends.torch.weights import read_weights
+
+Weights = Mapping[str, torch.Tensor]
+
+_ROBERTAS = frozenset({"roberta", "xlm-roberta", "camembert"})
+
+
+def open_bert(
+    checkpoint: Checkpoint, readout: Readout, *, device: torch.device, dtype: torch.dtype
+) -> tuple["BertBody", Reader] | None:
+    """Load a model of this kind; None where it is of another, or its files are not as expected."""
+    if isinstance(readout, Answer) or not _fits(checkpoint.config):
+        return None
+    weights = read_weights(checkpoint, dtype=dtype, device=device)
+    name = "roberta" if checkpoint.config["model_type"] in _ROBERTAS else "bert"
+    backbone = {key.removeprefix(f"{name}."): weight for key, weight in weights.items()}
+    try:
+        reader = VectorReader(readout) if isinstance(readout, Embed) else BertHead(weights, *_HEAD_NAMES[name])
+        return BertBody(checkpoint.config, backbone), reader
+    except KeyError:
+        return None  # whoever loads it next says what is missing
+
+
+def _fits(config: Mapping[str, Any]) -> bool:
+    """Whether a model's configuration asks for nothing but what is done here."""
+    return (
+        config.get("model_type") in _ROBERTAS | {"bert"}
+        and config.get("hidden_act", "gelu") == "gelu"
+        and config.get("position_embedding_type", "absolute") == "absolute"
+        and not config.get("is_decoder")
+    )
+
+
+class BertBody:
+    """Packed tokens in, hidden states out."""
+
+    padded = False
+
+    def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
+        """Take the weights of the backbone, by their names inside it."""
+        counts_from_padding = config["model_type"] in _ROBERTAS
+        self.positions = Positions(padding_id=int(config.get("pad_token_id", 1)) if counts_from_padding else None)
+        self._words, self._places, self._kinds = (
+            weights[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")
+        )
+        epsilon = float(config.get("layer_norm_eps", 1e-12))
+        self._norm = _norm(weights, "embeddings.LayerNorm", epsilon)
+        self._layers = [
+            _Layer(weights, f"encoder.layer.{at}", heads=int(config["num_attention_heads"]), epsilon=epsilon)
+            for at in range(int(config["num_hidden_layers"]))
+        ]
+
+    def __call__(self, packed: Packed, rows: torch.Tensor | None) -> torch.Tensor:
+        """Return the hidden states of `rows`, one per sequence, or of every token."""
+        states = embedding(packed.ids, self._words) + embedding(packed.types, self._kinds)
+        states = self._norm(states + embedding(packed.positions, self._places))
+        for layer in self._layers[:-1]:
+            states = layer(states, states, packed.segments)
+        if rows is None:
+            return self._layers[-1](states, states, packed.segments)
+        return self._layers[-1](states[rows], states, packed.segments.narrowed(packed.owners))
+
+
+class _Layer:
+    """One layer: what each asking row gathers from the states that it may look at, then the two products."""
+
+    def __init__(self, weights: Weights, name: str, *, heads: int, epsilon: float) -> None:
+        self._heads = heads
+        self._ask = _product(weights, f"{name}.attention.self.query")
+        self._offer = _product(weights, f"{name}.attention.self.key", f"{name}.attention.self.value")
+        self._take_in = _product(weights, f"{name}.attention.output.dense")
+        self._attention_norm = _norm(weights, f"{name}.attention.output.LayerNorm", epsilon)
+        self._widen = _product(weights, f"{name}.intermediate.dense", gelu=True)
+        self._narrow = _product(weights, f"{name}.output.dense")
+        self._norm = _norm(weights, f"{name}.output.LayerNorm", epsilon)
+
+    def __call__(self, asking: torch.Tensor, states: torch.Tensor, segments: Segments) -> torch.Tensor:
+        query = self._ask(asking).unflatten(1, (self._heads, -1))
+        key, value = self._offer(states).unflatten(1, (2, self._heads, -1)).unbind(1)
+        sight = Sight(scaling=query.shape[-1] ** -0.5, causal=False)
+        gathered = attend(query, key, value, segments, sight).flatten(1)
+        asking = self._attention_norm(asking + self._take_in(gathered))
+        return self._norm(asking + self._narrow(self._widen(asking)))
+
+
+def _product(weights: Weights, *names: str, gelu: bool = False) -> nn.Module:
+    """Return the linear layer of that name, or of several side by side."""
+    weight, bias = (torch.cat([weights[f"{name}.{kind}"] for name in names]) for kind in ("weight", "bias"))
+    return linear(weight, bias, gelu=gelu)
+
+
+def _norm(weights: Weights, name: str, epsilon: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    return lambda states: layer_norm(states, weight.shape, weight, bias, epsilon)
+
+
+class BertHead:
+    """Reads the logit of BERT's head, which is RoBERTa's as well: dense, tanh, one number; in full precision."""
+
+    def __init__(self, weights: Weights, dense: str, out: str) -> None:
+        self._dense, self._out = (
+            (weights[f"{name}.weight"].float(), weights[f"{name}.bias"].float()) for name in (dense, out)
+        )
+
+    def rows(self, packed: Packed) -> torch.Tensor:
+        """Return the row of each sequence's first token."""
+        return packed.firsts
+
+    def read(self, hidden: torch.Tensor, packed: Packed) -> torch.Tensor:
+        """Return the logits: (sequences, labels)."""
+        pooled = torch.tanh(nn.functional.linear(hidden.float(), *self._dense))
+        return nn.functional.linear(pooled, *self._out)
+
+
+_HEAD_NAMES = {"bert": ("bert.pooler.dense", "classifier"), "roberta": ("classifier.dense", "classifier.out_proj")}

@@ -1,0 +1,59 @@
+"""Which device and number format a model runs in, how much fits it, and what its errors mean."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from resift.errors import InvalidInput
+from resift.scoring.backends import OutOfMemory
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_CPU_BATCH_TOKENS = 2048  # activations of small batches stay in the cache, and large ones gain nothing
+_LEAST_GPU_BATCH_TOKENS, _MOST_GPU_BATCH_TOKENS = 4096, 65536
+_CPU_MESSAGES = ("can't allocate memory", "not enough memory")
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device called `name`; "auto" is the first GPU, or the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        known = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise InvalidInput(f"device {name!r} cannot be used here; there are: {', '.join(known)}") from error
+    return device
+
+
+def pick_dtype(name: str, device: torch.device, half: str) -> torch.dtype:
+    """Return the number format called `name`; "auto" is full precision on a CPU and `half` elsewhere."""
+    if name == "auto":
+        name = "float32" if device.type == "cpu" else half
+    return _DTYPES[name]
+
+
+def default_batch_tokens(device: torch.device, config: Mapping[str, Any], dtype: torch.dtype) -> int:
+    """Return how many tokens a batch should hold: what stays in a CPU's cache, or what fits beside a GPU's weights."""
+    if device.type != "cuda":
+        return _CPU_BATCH_TOKENS
+    hidden = int(config.get("hidden_size", 1024))
+    widest = 12 * hidden + 4 * int(config.get("intermediate_size", 4 * hidden))  # a layer at its widest, with room
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(_LEAST_GPU_BATCH_TOKENS, min(_MOST_GPU_BATCH_TOKENS, free // 2 // (widest * dtype.itemsize)))
+
+
+@contextmanager
+def out_of_memory() -> Iterator[None]:
+    """Say in the backend's own word that a batch did not fit."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise OutOfMemory(str(error)) from error
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or any(message in str(error) for message in _CPU_MESSAGES):
+            raise OutOfMemory(str(error)) from error
+        raise

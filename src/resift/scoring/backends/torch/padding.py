@@ -1,0 +1,99 @@
+"""The plain way: sequences padded to the longest, models run as their authors wrote them."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+
+from resift.scoring.backends.torch.packing import Packed, Positions
+
+
+class PaddedBody:
+    """A backbone that packed attention does not fit."""
+
+    padded = True
+
+    def __init__(self, backbone: Any, positions: Positions) -> None:
+        self.positions = positions
+        self._backbone = backbone
+
+    def __call__(self, packed: Packed, rows: torch.Tensor | None) -> torch.Tensor:
+        """Return the hidden states of `rows`, or of every token, in the packed order."""
+        inputs, spans = _pad(packed, self._backbone)
+        states = self._backbone(**inputs).last_hidden_state
+        hidden = states.new_zeros(len(packed.ids), states.shape[-1])
+        for at, (segment, skipped) in enumerate(spans):
+            start, end = packed.segments.bounds[segment]
+            hidden[start:end] = states[at, skipped : skipped + end - start]
+        return cast("torch.Tensor", hidden if rows is None else hidden[rows])
+
+
+class PaddedClassifier:
+    """A whole classifier, head included, whose reading of its hidden states is nobody's business but its own."""
+
+    padded = True
+    positions = Positions()
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        # without a padding id some heads cannot tell where a sequence ends
+        self._one_by_one = model.config.pad_token_id is None
+
+    def __call__(self, packed: Packed, rows: torch.Tensor | None) -> torch.Tensor:
+        """Return (sequences, labels)."""
+        inputs, _ = _pad(packed, self._model)
+        if not self._one_by_one:
+            return self._logits(inputs)
+        lengths = inputs["attention_mask"].sum(dim=1).tolist()
+        return torch.cat(
+            [
+                self._logits({name: column[at : at + 1, :length] for name, column in inputs.items()})
+                for at, length in enumerate(lengths)
+            ]
+        )
+
+    def _logits(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        logits: torch.Tensor = self._model(**inputs).logits
+        return logits.float()
+
+
+class LogitsReader:
+    """Reads what a whole classifier says."""
+
+    def rows(self, packed: Packed) -> None:
+        """Leave the rows to the classifier."""
+
+    def read(self, hidden: torch.Tensor, packed: Packed) -> torch.Tensor:
+        """Return the logits."""
+        return hidden
+
+
+def _pad(packed: Packed, model: Any) -> tuple[dict[str, torch.Tensor], list[tuple[int, int]]]:
+    """Return a model's inputs, and for each row its segment with the length of the prefix in front of it."""
+    spans = [(segment, _prefix_length(packed, segment)) for segment in packed.owners]
+    columns = {"input_ids": packed.ids, "token_type_ids": packed.types, "attention_mask": torch.ones_like(packed.ids)}
+    padding = {"input_ids": getattr(model.config, "pad_token_id", None) or 0}
+    inputs = {
+        name: torch.nn.utils.rnn.pad_sequence(
+            [torch.cat(list(_pieces(column, packed, segment))) for segment, _ in spans],
+            batch_first=True,
+            padding_value=padding.get(name, 0),
+        )
+        for name, column in columns.items()
+        if name != "token_type_ids" or takes_types(model)
+    }
+    return inputs, spans
+
+
+def takes_types(model: Any) -> bool:
+    """Whether a model tells the first text from the second by token types."""
+    return bool(getattr(model.config, "type_vocab_size", 0))
+
+
+def _prefix_length(packed: Packed, segment: int) -> int:
+    return sum(end - start for start, end in packed.segments.keys[segment][:-1])
+
+
+def _pieces(column: torch.Tensor, packed: Packed, segment: int) -> Iterator[torch.Tensor]:
+    for start, end in packed.segments.keys[segment]:
+        yield column[start:end]

@@ -1,0 +1,118 @@
+"""What is read from a model's hidden states: the logit of a head, the logits of two tokens, or a vector."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+from resift.scoring.backends import Answer, Embed
+from resift.scoring.backends.torch.packing import Packed
+
+
+class AnswerReader:
+    """Reads the logit of one token after the last position, minus that of another where there is one."""
+
+    def __init__(self, output: nn.Linear, answer: Answer, *, softcap: float | None) -> None:
+        rows = [answer.positive] if answer.negative is None else [answer.positive, answer.negative]
+        self._weight = output.weight.detach()[rows].float()
+        bias = getattr(output, "bias", None)
+        self._bias = None if bias is None else bias.detach()[rows].float()
+        self._softcap = softcap
+
+    def rows(self, packed: Packed) -> torch.Tensor:
+        """Return the last row of each sequence."""
+        return packed.lasts
+
+    def read(self, hidden: torch.Tensor, packed: Packed) -> torch.Tensor:
+        """Return the logit, or the difference of the two: (sequences, 1)."""
+        logits = nn.functional.linear(hidden.float(), self._weight, self._bias)
+        if self._softcap:
+            logits = torch.tanh(logits / self._softcap) * self._softcap
+        return logits[:, :1] - logits[:, 1:] if logits.shape[1] == 2 else logits
+
+
+class HeadReader:
+    """
+    Reads the logit of a model's own head, by the model's own code.
+
+    The backbone inside the model is replaced by one that hands over hidden states computed before, so that whatever the
+    authors do after it is done here as well.
+    """
+
+    def __init__(self, model: Any, *, last: bool) -> None:
+        backbone, name = model.base_model, model.base_model_prefix
+        self._handed = _Handed()
+        setattr(model, name, self._handed)
+        self._model = copy.deepcopy(model).float()
+        setattr(model, name, backbone)
+        self._handed = getattr(self._model, name)
+        pooler = getattr(backbone, "pooler", None)
+        self._pooler = None if pooler is None else copy.deepcopy(pooler).float()
+        if self._model.config.pad_token_id is None:
+            self._model.config.pad_token_id = -1  # some heads insist on one; here nothing is padded
+        self._id = 0 if self._model.config.pad_token_id != 0 else 1
+        self._last = last
+
+    def rows(self, packed: Packed) -> torch.Tensor:
+        """Return the row of each sequence that the head is trained on."""
+        return packed.lasts if self._last else packed.firsts
+
+    def read(self, hidden: torch.Tensor, packed: Packed) -> torch.Tensor:
+        """Return what the head says: (sequences, labels)."""
+        states = hidden.float()[:, None]  # (sequences, 1, width): each a sequence of the one token that is read
+        self._handed.give(states, None if self._pooler is None else self._pooler(states))
+        ids = torch.full((len(states), 1), self._id, device=states.device)
+        logits: torch.Tensor = self._model(input_ids=ids).logits
+        return logits.float()
+
+
+class _Handed(nn.Module):
+    """A backbone whose output was computed elsewhere."""
+
+    def give(self, states: torch.Tensor, pooled: torch.Tensor | None) -> None:
+        self._output = (states, pooled)
+
+    def forward(self, *_: Any, **__: Any) -> Any:
+        from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
+
+        states, pooled = self._output
+        return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=states, pooler_output=pooled)
+
+
+class VectorReader:
+    """Reads one vector per sequence, pooled from its hidden states."""
+
+    def __init__(self, embed: Embed) -> None:
+        self._embed = embed
+
+    def rows(self, packed: Packed) -> torch.Tensor | None:
+        """Return one row of each sequence, where pooling needs no more."""
+        return {"cls": packed.firsts, "lasttoken": packed.lasts}.get("+".join(self._embed.pooling))
+
+    def read(self, hidden: torch.Tensor, packed: Packed) -> torch.Tensor:
+        """Return the vectors: (sequences, width)."""
+        states = hidden.float()
+        if self.rows(packed) is None:
+            bounds = [packed.segments.bounds[segment] for segment in packed.owners]
+            states = torch.stack([self._pool(states[start:end]) for start, end in bounds])
+        return normalize(states, dim=-1) if self._embed.normalize else states
+
+    def _pool(self, states: torch.Tensor) -> torch.Tensor:
+        return torch.cat([_POOLINGS[pooling](states) for pooling in self._embed.pooling])
+
+
+def _weighted_mean(states: torch.Tensor) -> torch.Tensor:
+    weights = torch.arange(1, len(states) + 1, dtype=states.dtype, device=states.device)
+    return weights @ states / weights.sum()
+
+
+_POOLINGS = {
+    "cls": lambda states: states[0],
+    "lasttoken": lambda states: states[-1],
+    "mean": lambda states: states.mean(dim=0),
+    "max": lambda states: states.amax(dim=0),
+    "mean_sqrt_len_tokens": lambda states: states.sum(dim=0) / len(states) ** 0.5,
+    "weightedmean": _weighted_mean,
+}

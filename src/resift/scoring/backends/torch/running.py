@@ -1,0 +1,62 @@
+"""The torch backend: pack, run the body, read the rows that matter."""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from resift.scoring.backends import Outputs
+from resift.scoring.backends.torch.devices import out_of_memory
+from resift.scoring.backends.torch.packing import Packed, Positions, pack
+from resift.scoring.planning import Batch
+
+
+class Body(Protocol):
+    """A model up to its last hidden states."""
+
+    padded: bool
+    """Whether it pads inside, so that batches should be of like lengths."""
+
+    positions: Positions
+
+    def __call__(self, packed: Packed, rows: torch.Tensor | None) -> torch.Tensor:
+        """Return the hidden states of `rows`, or of every token: (rows, width)."""
+
+
+class Reader(Protocol):
+    """Turns hidden states into one row of numbers per sequence, always in full precision."""
+
+    def rows(self, packed: Packed) -> torch.Tensor | None:
+        """Return which rows of the hidden states are read, one per sequence; None where all are."""
+
+    def read(self, hidden: torch.Tensor, packed: Packed) -> torch.Tensor:
+        """Return (sequences, width) from those rows."""
+
+
+class TorchBackend:
+    """One model on one device: a body and what is read from it."""
+
+    def __init__(self, body: Body, reader: Reader, *, device: torch.device, max_batch_tokens: int) -> None:
+        self.padded = body.padded
+        self.max_batch_tokens = max_batch_tokens
+        self._parts: tuple[Body, Reader] | None = (body, reader)
+        self._device = device
+
+    def run(self, batch: Batch) -> Outputs:
+        """Read each sequence of the batch."""
+        assert self._parts is not None, "a closed backend was run. This is a bug."
+        with torch.inference_mode(), out_of_memory():
+            outputs = read(*self._parts, batch, device=self._device)
+            return outputs.cpu().numpy().astype(np.float32, copy=False)
+
+    def close(self) -> None:
+        """Forget the weights and give their memory back."""
+        self._parts = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def read(body: Body, reader: Reader, batch: Batch, *, device: torch.device) -> torch.Tensor:
+    """Run one batch through a body and its reader: (sequences, width)."""
+    packed = pack(batch, body.positions, device)
+    return reader.read(body(packed, reader.rows(packed)), packed)

@@ -1,0 +1,280 @@
+"""
+The engine: merges the jobs of all callers into batches, runs them, answers each future.
+
+One thread per device owns that device's model. It takes a bounded breath of what waits, oldest first, plans across all
+of it, runs, answers. What a breath leaves of a large job goes to the back of the queue.
+"""
+
+import atexit
+import threading
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import NamedTuple
+
+import numpy as np
+
+from resift.errors import Overloaded, ResiftError, ScoringFailed
+from resift.forking import renew_in_child
+from resift.scoring.backends import Backend, OutOfMemory, Outputs
+from resift.scoring.planning import NO_IDS, Batch, Ids, Item, Tokens, plan_batches
+
+_BATCHES_A_BREATH = 4
+_BATCHES_WAITING = 512  # per device; beyond these, new work is refused
+_EXIT_PATIENCE_S = 5.0
+
+
+class Engine:
+    """Runs the jobs of any number of threads on one or more devices."""
+
+    def __init__(self, backends: Sequence[Backend]) -> None:
+        self._workers = [_Worker(backend) for backend in backends]
+        self._queue: deque[_Job] = deque()
+        self._closing = False
+        self.renew()
+        renew_in_child(self)
+        _ENGINES.add(self)
+
+    def renew(self) -> None:
+        """Begin anew, with no jobs and no threads, as a forked child must."""
+        self._changed = threading.Condition()
+        self._queue.clear()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def breath_tokens(self) -> int:
+        """How many tokens all devices together take on at once."""
+        return sum(worker.limit for worker in self._workers) * _BATCHES_A_BREATH
+
+    def submit(self, sequences: Sequence[Tokens], prefix: Ids = NO_IDS) -> "Future[Outputs]":
+        """
+        Accept sequences that all continue `prefix`; the future holds one row of output for each, in their order.
+
+        Raises `Overloaded` when too much waits already, and `ScoringFailed` when the engine is closed.
+        """
+        job = _Job(sequences, prefix)
+        with self._changed:
+            if self._closing:
+                raise ScoringFailed("this ranker is closed; load the model again to go on")
+            self._require_room(job)
+            self._queue.append(job)
+            self._start()
+            self._changed.notify()
+        return job.future
+
+    def close(self, *, wait: bool = True) -> None:
+        """Answer what was accepted, then free the devices. Calling it again changes nothing."""
+        with self._changed:
+            self._closing = True
+            self._start()  # each device is freed by the thread that owns it
+            self._changed.notify_all()
+            threads = [thread for thread in self._threads if thread is not threading.current_thread()]
+        for thread in threads if wait else ():
+            thread.join()
+
+    def abandon(self) -> None:
+        """Drop what waits and stop, because the interpreter does."""
+        with self._changed:
+            while self._queue:
+                self._queue.popleft().future.cancel()
+        self.close(wait=False)
+        for thread in self._threads:
+            thread.join(_EXIT_PATIENCE_S)
+
+    def _require_room(self, job: "_Job") -> None:
+        """Refuse a job that would wait behind too much; an idle engine takes any job."""
+        most = sum(worker.limit for worker in self._workers) * _BATCHES_WAITING
+        waiting = sum(waiting.tokens for waiting in self._queue if not waiting.future.done())
+        if waiting and waiting + job.tokens > most:
+            raise Overloaded(
+                f"{waiting} tokens wait already, and {job.tokens} more would exceed {most}; "
+                "try again later, or add a device"
+            )
+
+    def _start(self) -> None:
+        if not self._threads:
+            self._threads = [
+                threading.Thread(target=self._serve, args=(worker,), name="resift-engine", daemon=True)
+                for worker in self._workers
+            ]
+            for thread in self._threads:
+                thread.start()
+
+    def _serve(self, worker: "_Worker") -> None:
+        while breath := self._take_breath(worker):
+            worker.run(breath)
+        worker.backend.close()
+
+    def _take_breath(self, worker: "_Worker") -> "list[_Part]":
+        """Wait for work, and take a part of it: a fair share of a few batches from each job, oldest first."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._queue or self._closing)
+                breath = self._claim(worker.limit)
+                if breath or (self._closing and not self._queue):
+                    return breath
+
+    def _claim(self, limit: int) -> "list[_Part]":
+        budget = limit * _BATCHES_A_BREATH
+        share = max(limit, budget // max(1, len(self._queue)))
+        parts: list[_Part] = []
+        for _ in range(len(self._queue)):
+            job = self._queue.popleft()
+            if job.future.done():  # cancelled, or failed already
+                continue
+            claimed, spent = job.claim(min(share, budget))
+            parts.extend(_Part(job, position) for position in claimed)
+            budget -= spent
+            if job.unclaimed:
+                self._queue.append(job)
+            if budget <= 0:
+                break
+        return parts
+
+
+class _Job:
+    """One caller's sequences, their outputs so far, and the future that waits for all of them."""
+
+    def __init__(self, sequences: Sequence[Tokens], prefix: Ids) -> None:
+        self.sequences = sequences
+        self.prefix = prefix
+        self.future: Future[Outputs] = Future()
+        self.tokens = sum(map(len, sequences))
+        self.unclaimed = sorted(range(len(sequences)), key=lambda at: len(sequences[at]))
+        self._unanswered = len(sequences)
+        self._outputs: Outputs | None = None
+        self._lock = threading.Lock()
+
+    def claim(self, budget: int) -> tuple[list[int], int]:
+        """Take the longest sequences off the job until `budget` tokens are spent; at least one, however long."""
+        claimed: list[int] = []
+        spent = 0
+        while self.unclaimed and (not claimed or spent + len(self.sequences[self.unclaimed[-1]]) <= budget):
+            claimed.append(self.unclaimed.pop())
+            spent += len(self.sequences[claimed[-1]])
+        self.tokens -= spent
+        return claimed, spent
+
+    def answer(self, positions: list[int], outputs: Outputs) -> None:
+        """Take in some rows; with the last of them the future is done."""
+        if not np.isfinite(outputs).all():
+            broken = int((~np.isfinite(outputs)).any(axis=1).sum())
+            self.fail(
+                ScoringFailed(
+                    f"the model's output is not a finite number for {broken} of {len(self.sequences)} texts; "
+                    "if it runs in half precision, load it with dtype='float32'"
+                )
+            )
+            return
+        with self._lock:
+            if self._outputs is None:
+                self._outputs = np.empty((len(self.sequences), outputs.shape[1]), dtype=np.float32)
+            self._outputs[positions] = outputs
+            self._unanswered -= len(positions)
+            if not self._unanswered and not self.future.done() and self.future.set_running_or_notify_cancel():
+                self.future.set_result(self._outputs)
+
+    def fail(self, error: ResiftError) -> None:
+        """End the job with an error, unless it has ended."""
+        with self._lock:
+            if not self.future.done() and self.future.set_running_or_notify_cancel():
+                self.future.set_exception(error)
+
+
+class _Part(NamedTuple):
+    """One sequence of one job."""
+
+    job: _Job
+    position: int
+
+    @property
+    def tokens(self) -> Tokens:
+        """What the model reads."""
+        return self.job.sequences[self.position]
+
+
+class _Worker:
+    """Runs breaths on one device, and outlives whatever goes wrong there."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.limit = backend.max_batch_tokens
+
+    def run(self, breath: list[_Part]) -> None:
+        """Plan across all jobs of a breath, and run batch after batch."""
+        groups = {job: group for group, job in enumerate(dict.fromkeys(part.job for part in breath))}
+        items = [Item(len(part.tokens), groups[part.job], len(part.job.prefix)) for part in breath]
+        for positions in plan_batches(items, self.limit, padded=self.backend.padded):
+            self._run_batch([breath[at] for at in positions])
+
+    def _run_batch(self, parts: list[_Part], *, alone: bool = False) -> None:
+        parts = [part for part in parts if not part.job.future.done()]
+        if not parts:
+            return
+        try:
+            outputs = self.backend.run(_batch(parts))
+        except OutOfMemory as error:
+            self._run_smaller(parts, error)
+        except BaseException as error:  # noqa: BLE001 - whatever happened, the futures end and the thread lives
+            self._run_apart(parts, error, alone=alone)
+        else:
+            for job, rows in _by_job(parts).items():
+                job.answer([parts[row].position for row in rows], outputs[rows])
+
+    def _run_smaller(self, parts: list[_Part], error: OutOfMemory) -> None:
+        """Halve the limit for good, and run the batch in halves; only a sequence that does not fit alone fails."""
+        if len(parts) == 1:
+            failure = ScoringFailed(
+                f"a text of {len(parts[0].tokens)} tokens does not fit the device's memory even alone; "
+                "load the model with a smaller max_length, in half precision, or on a larger device"
+            )
+            failure.__cause__ = error
+            parts[0].job.fail(failure)
+            return
+        self.limit = max(1, self.limit // 2)
+        middle = len(parts) // 2
+        self._run_batch(parts[:middle])
+        self._run_batch(parts[middle:])
+
+    def _run_apart(self, parts: list[_Part], error: BaseException, *, alone: bool) -> None:
+        """Try each job of a failed batch alone, once; what fails alone fails for good, and alone."""
+        jobs = _by_job(parts)
+        if not alone:
+            for rows in jobs.values():
+                self._run_batch([parts[row] for row in rows], alone=True)
+            return
+        for job in jobs:
+            failure = ScoringFailed(
+                f"the model failed on this call: {type(error).__name__}: {error}".partition("\n")[0]
+            )
+            failure.__cause__ = error
+            job.fail(failure)
+
+
+def _batch(parts: list[_Part]) -> Batch:
+    jobs = list(_by_job(parts))
+    with_prefix = [job for job in jobs if len(job.prefix)]
+    places = {job: place for place, job in enumerate(with_prefix)}
+    return Batch(
+        sequences=[part.tokens for part in parts],
+        prefixes=[job.prefix for job in with_prefix],
+        prefix_of=[places.get(part.job) for part in parts] if with_prefix else (),
+    )
+
+
+def _by_job(parts: list[_Part]) -> dict[_Job, list[int]]:
+    rows: dict[_Job, list[int]] = {}
+    for row, part in enumerate(parts):
+        rows.setdefault(part.job, []).append(row)
+    return rows
+
+
+_ENGINES: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+
+
+@atexit.register
+def _abandon_all() -> None:
+    """End the threads while the interpreter still stands, because a thread inside torch would not survive its end."""
+    for engine in list(_ENGINES):
+        engine.abandon()

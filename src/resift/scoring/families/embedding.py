@@ -1,0 +1,79 @@
+"""Embedding models: query and document are read apart, and compared as vectors (bge-large-en and its like)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from resift.errors import InvalidInput
+from resift.scoring.backends import Outputs
+from resift.scoring.families import Prepared, Scores
+from resift.scoring.families.vectors import Embedded, VectorCache
+from resift.scoring.planning import Tokens
+from resift.tokenizing import TextEncoder
+
+
+class EmbeddingModel:
+    """
+    Scores by cosine, or by dot product where the authors compare so.
+
+    The instruction goes in front of the query. Document vectors are kept by content, so that documents which come back
+    for the next query are not read again.
+    """
+
+    instructable = True
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        *,
+        max_length: int,
+        cosine: bool,
+        typed: bool,
+        query_instruction: str = "",
+        document_instruction: str = "",
+        cache: VectorCache | None = None,
+    ) -> None:
+        self._encoder = encoder
+        self._frame = encoder.single_frame()
+        self._room = max_length - self._frame.size
+        if self._room < 1:
+            raise InvalidInput(f"max_length={max_length} leaves no room for a text; use at least 8")
+        self._typed = typed and self._frame.typed
+        self._instructions = query_instruction, document_instruction
+        self._cache = VectorCache() if cache is None else cache
+        self.bounded = cosine
+
+    def prepare(self, query: str, documents: Sequence[str], instruction: str | None) -> Prepared:
+        """Make one call ready: the query's sequence, then one for each document that is not known yet."""
+        for_query, for_documents = self._instructions
+        keys = [VectorCache.key(document) for document in documents]
+        known = {key: found for key in keys if (found := self._cache.get(key)) is not None}
+        new = {key: for_documents + text for key, text in zip(keys, documents, strict=True) if key not in known}
+        asked = (for_query if instruction is None else instruction) + query
+        sequences, cut = self._read([asked, *new.values()])
+        cut_keys = {key for key, was_cut in zip(new, cut[1:], strict=True) if was_cut}
+        cut_keys |= {key for key, found in known.items() if found.truncated}
+
+        def finish(outputs: Outputs, normalize: bool | None) -> Scores:
+            for key, vector in zip(new, outputs[1:], strict=True):
+                known[key] = Embedded(vector.copy(), key in cut_keys)
+                self._cache.put(key, known[key])
+            return _similarity(outputs[0], [known[key] for key in keys], normalize)
+
+        return Prepared(
+            sequences, finish, truncated=sum(key in cut_keys for key in keys), tokens=sum(map(len, sequences))
+        )
+
+    def _read(self, texts: list[str]) -> tuple[list[Tokens], list[bool]]:
+        encoded = self._encoder.encode_many(texts)
+        sequences = [self._frame.put_around(ids[: self._room]) for ids in encoded]
+        types = [self._frame.types_around(ids[: self._room]) if self._typed else None for ids in encoded]
+        cut = [len(ids) > self._room for ids in encoded]
+        return [Tokens(ids, kinds) for ids, kinds in zip(sequences, types, strict=True)], cut
+
+
+def _similarity(query: Outputs, documents: list[Embedded], normalize: bool | None) -> Scores:
+    """Return the dot product with each document's vector; the cosine, where the model gives vectors of length 1."""
+    matrix = np.stack([document.vector for document in documents])
+    scores: Scores = (matrix @ query).astype(np.float64)
+    return (1.0 + scores) / 2.0 if normalize else scores

@@ -1,0 +1,43 @@
+"""The built-in family: words in common, counted by BM25. No model, no download, no dependency."""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from resift.scoring.backends import Outputs
+from resift.scoring.backends.lexical import bm25
+from resift.scoring.families import Prepared, Scores
+
+# Han, kana and Hangul are written without blanks between words (or with particles joined on), so they are read as
+# overlapping pairs of characters; all other scripts as whole words.
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f"
+_RUNS = re.compile(rf"[{_UNSPACED}]+|[^\W_{_UNSPACED}]+")
+_IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+
+
+class Lexical:
+    """Scores by the words that query and document share; needs nothing from any device."""
+
+    instructable = False
+    bounded = True
+
+    def prepare(self, query: str, documents: Sequence[str], instruction: str | None) -> Prepared:
+        """Score the call; there is nothing left to run."""
+        asked, texts = list(words(query)), [list(words(document)) for document in documents]
+        found = bm25(asked, texts)
+
+        def finish(outputs: Outputs, normalize: bool | None) -> Scores:
+            return found.scores / found.ceiling if normalize and found.ceiling else np.array(found.scores)
+
+        return Prepared((), finish, tokens=len(asked) + sum(map(len, texts)))
+
+
+def words(text: str) -> Iterator[str]:
+    """Yield the words of a text: compatibility forms folded together, case ignored."""
+    for run in _RUNS.findall(unicodedata.normalize("NFKC", text).casefold()):
+        if len(run) > 1 and _IS_UNSPACED.match(run):
+            yield from (run[at : at + 2] for at in range(len(run) - 1))
+        else:
+            yield run

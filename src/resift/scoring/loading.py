@@ -1,0 +1,173 @@
+"""From settings to a model that answers: files, family, devices and engine, shared by all who ask for the same."""
+
+import logging
+import threading
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from resift.checkpoint import open_checkpoint
+from resift.errors import ModelUnsupported, ScoringFailed
+from resift.forking import renew_in_child
+from resift.scoring.backends import Backend, Outputs
+from resift.scoring.backends.torch import open_torch
+from resift.scoring.catalog import NON_COMMERCIAL, UNSUITABLE
+from resift.scoring.engine import Engine
+from resift.scoring.families import Family
+from resift.scoring.families.lexical import Lexical
+from resift.scoring.planning import Batch, Ids, Tokens
+from resift.scoring.recognition import recognise
+from resift.settings import Settings
+
+logger = logging.getLogger("resift")
+
+# Texts of very different lengths, on which a model of unknown make is tried packed and plain.
+_SAMPLE_QUERY = "what do pandas eat?"
+_SAMPLE_DOCUMENTS = ("", "Bamboo.", "The giant panda eats bamboo, and little else. " * 20)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A model that answers: how it is read, and, unless it needs no device, the engine that runs it."""
+
+    family: Family
+    engine: Engine | None = None
+
+    def close(self, *, wait: bool) -> None:
+        """Answer what was accepted, then free the devices."""
+        if self.engine is not None:
+            self.engine.close(wait=wait)
+
+
+def load_model(settings: Settings) -> LoadedModel:
+    """Load a model as the settings say."""
+    if settings.model == "lexical":
+        return LoadedModel(Lexical())
+    for named in (settings.model, settings.like):
+        if isinstance(named, str) and named in UNSUITABLE:
+            raise ModelUnsupported(f"{named} cannot be run here: {UNSUITABLE[named]}; use it through an endpoint")
+    checkpoint = open_checkpoint(
+        settings.model,
+        revision=settings.revision,
+        local_files_only=settings.local_files_only,
+        cache_dir=settings.cache_dir,
+    )
+    recognised = recognise(checkpoint, settings)
+    prepared = recognised.family.prepare(_SAMPLE_QUERY, _SAMPLE_DOCUMENTS, None)
+    sample = Batch(
+        prepared.sequences, *(((prepared.prefix,), (0,) * len(prepared.sequences)) if len(prepared.prefix) else ())
+    )
+    backends: list[Backend] = [
+        open_torch(
+            checkpoint,
+            recognised.readout,
+            sample,
+            device=device,
+            dtype=settings.dtype,
+            half=recognised.half,
+            max_batch_tokens=settings.max_batch_tokens,
+            trust_remote_code=settings.trust_remote_code,
+        )
+        for device in ([settings.device] if isinstance(settings.device, str) else settings.device)
+    ]
+    _mention_licence(settings)
+    return LoadedModel(recognised.family, Engine(backends))
+
+
+def _mention_licence(settings: Settings) -> None:
+    for named in (settings.model, settings.like):
+        if isinstance(named, str) and named in NON_COMMERCIAL:
+            logger.warning("%s is licensed %s, which forbids commercial use", named, NON_COMMERCIAL[named])
+            return
+
+
+class SharedModels:
+    """The models of this process: equal settings share one, which is closed when the last who holds it lets go."""
+
+    def __init__(self) -> None:
+        self._slots: dict[object, _Slot] = {}
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Take new locks, as a forked child must."""
+        self._lock = threading.RLock()  # a forgotten ranker may be collected, and released, while it is held
+        for slot in self._slots.values():
+            slot.lock = threading.Lock()
+
+    def acquire(self, settings: Settings) -> tuple[LoadedModel, object]:
+        """Return the model for the settings, loaded now if nobody holds it, and the key to release it by."""
+        key = _key(settings)
+        with self._lock:
+            slot = self._slots.setdefault(key, _Slot())
+            slot.holders += 1
+        try:
+            with slot.lock:
+                if slot.loaded is None:
+                    slot.loaded = load_model(settings)
+                return slot.loaded, key
+        except BaseException:
+            self.release(key)
+            raise
+
+    def release(self, key: object, *, wait: bool = True) -> None:
+        """Let go of a model; the last to do so closes it, and waits until what was accepted is answered."""
+        with self._lock:
+            slot = self._slots[key]
+            slot.holders -= 1
+            if slot.holders:
+                return
+            del self._slots[key]
+        if slot.loaded is not None:
+            slot.loaded.close(wait=wait)
+
+
+class _Slot:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.holders = 0
+        self.loaded: LoadedModel | None = None
+
+
+def _key(settings: Settings) -> object:
+    """Return what two rankers must agree on to share a model, down to the state of a local directory's files."""
+    directory = Path(settings.model).expanduser()
+    files = sorted(directory.iterdir()) if directory.is_dir() else []
+    stamps = tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    return replace(settings, normalize=None, instruction=None, fields=None, local_files_only=False), stamps
+
+
+class Hold:
+    """One ranker's hold on a loaded model; let go at the latest when it is forgotten."""
+
+    def __init__(self, settings: Settings) -> None:
+        loaded, key = _SHARED.acquire(settings)
+        self._let_go = weakref.finalize(self, _SHARED.release, key, wait=False)
+        self._key = key
+        self._engine = loaded.engine
+        self.family = loaded.family
+
+    @property
+    def breath_tokens(self) -> int:
+        """How many tokens the devices take on at once."""
+        return 0 if self._engine is None else self._engine.breath_tokens
+
+    def submit(self, sequences: Sequence[Tokens], prefix: Ids) -> "Future[Outputs]":
+        """Hand sequences to the engine."""
+        assert self._engine is not None, "a family without a device left something to run. This is a bug."
+        return self._engine.submit(sequences, prefix)
+
+    def release(self) -> None:
+        """Let go. If nobody else holds the model, answer what was accepted and free it. Again changes nothing."""
+        if self._let_go.detach():
+            _SHARED.release(self._key)
+
+    def require(self) -> None:
+        """Make sure that the model has not been let go."""
+        if not self._let_go.alive:
+            raise ScoringFailed("this ranker is closed; load the model again to go on")
+
+
+_SHARED = SharedModels()

@@ -1,0 +1,97 @@
+"""Decide which sequences run together: lengths and a token limit in, batches out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int32]
+NO_IDS: Ids = np.empty(0, dtype=np.int32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens:
+    """One sequence that a model reads: token ids, and token types where the model knows them."""
+
+    ids: Ids
+    types: Ids | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """
+    Sequences that run in one forward pass.
+
+    Where `prefix_of[i]` is not None, sequence i continues `prefixes[prefix_of[i]]`, which is computed once for all that
+    continue it.
+    """
+
+    sequences: Sequence[Tokens]
+    prefixes: Sequence[Ids] = ()
+    prefix_of: Sequence[int | None] = field(default=())
+
+    def prefix(self, position: int) -> Ids:
+        """Return what the sequence at `position` continues."""
+        at = self.prefix_of[position] if self.prefix_of else None
+        return NO_IDS if at is None else self.prefixes[at]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the pass computes."""
+        return sum(map(len, self.sequences)) + sum(map(len, self.prefixes))
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What is known of a sequence: its own length, and the group whose prefix of `shared` tokens it continues."""
+
+    length: int
+    group: int = 0
+    shared: int = 0
+
+
+def plan_batches(items: Sequence[Item], limit: int, *, padded: bool = False) -> list[list[int]]:
+    """
+    Partition the positions of `items` into batches of at most `limit` tokens, longest first.
+
+    A packed batch costs the sum of its lengths, plus each group's prefix once; a padded one costs its longest whole
+    sequence times their number. Sequences that share a prefix stay together. A sequence longer than the limit runs
+    alone: whether it fits is for the device to say.
+    """
+    order = sorted(range(len(items)), key=lambda at: (items[at].group if items[at].shared else -1, -items[at].length))
+    batches: list[list[int]] = []
+    cost = _Cost(padded=padded)
+    for at in order:
+        if not batches or not cost.admits(items[at], limit):
+            batches.append([])
+            cost = _Cost(padded=padded)
+        batches[-1].append(at)
+        cost.add(items[at])
+    return batches
+
+
+class _Cost:
+    """The tokens that the batch being filled costs."""
+
+    def __init__(self, *, padded: bool) -> None:
+        self.padded = padded
+        self.count = self.longest = self.tokens = 0
+        self.groups: set[int] = set()
+
+    def admits(self, item: Item, limit: int) -> bool:
+        if self.padded:
+            return max(self.longest, item.length + item.shared) * (self.count + 1) <= limit
+        return self.tokens + self._packed(item) <= limit
+
+    def add(self, item: Item) -> None:
+        self.tokens += self._packed(item)
+        self.longest = max(self.longest, item.length + item.shared)
+        self.count += 1
+        self.groups.add(item.group)
+
+    def _packed(self, item: Item) -> int:
+        return item.length + (0 if item.group in self.groups else item.shared)

@@ -1,0 +1,250 @@
+"""From a model's files, and its row in the catalogue where it has one, to the family that reads it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from resift.checkpoint import Checkpoint
+from resift.errors import InvalidInput, ModelUnsupported
+from resift.scoring.backends import Answer, Classify, Embed, Pooling, Readout
+from resift.scoring.catalog import ROWS, EmbeddingRow, PairRow, PromptRow, Row, row_of
+from resift.scoring.families import Family, LogitScale
+from resift.scoring.families.embedding import EmbeddingModel
+from resift.scoring.families.pair import PairCrossEncoder
+from resift.scoring.families.prompted import PromptedLM
+from resift.settings import Prompt, Settings
+from resift.tokenizing import TextEncoder
+
+_DECLARED_PROMPT_LENGTH = 8192
+_NO_LIMIT = 2**31
+# descendants of RoBERTa count positions from behind the padding id, so they can use that many fewer
+_COUNTS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "roberta-prelayernorm", "xmod"}
+_FLOAT16_IS_SAFE = {"bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"}
+_ACTIVATIONS = {"Identity": False, "Sigmoid": True}
+_POOLINGS: dict[str, Pooling] = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """A model whose way to be read is known."""
+
+    family: Family
+    readout: Readout
+    half: Literal["float16", "bfloat16"]
+    """The half-precision format that its activations fit."""
+
+
+def recognise(checkpoint: Checkpoint, settings: Settings) -> Recognised:
+    """Decide how a model is read, or say what was found instead and what to do."""
+    row = _row(checkpoint, settings.like)
+    if isinstance(row, PromptRow):
+        return _prompted(checkpoint, row, settings)
+    if isinstance(row, EmbeddingRow):
+        return _embedding(checkpoint, row, settings)
+    if isinstance(row, PairRow):
+        return _pair(checkpoint, row, settings)
+    raise AssertionError(f"a row of an unknown kind: {row!r}. This is a bug.")
+
+
+def _row(checkpoint: Checkpoint, like: str | Prompt | None) -> Row:
+    if isinstance(like, Prompt):
+        return PromptRow(like, max_length=_DECLARED_PROMPT_LENGTH)
+    if like is not None:
+        return row_of(like)
+    return ROWS.get(checkpoint.name) or _row_by_files(checkpoint)
+
+
+def _row_by_files(checkpoint: Checkpoint) -> Row:
+    modules = [str(module.get("type", "")).rpartition(".")[2] for module in checkpoint.json("modules.json") or ()]
+    architecture = (checkpoint.config.get("architectures") or [""])[0]
+    if modules[:2] == ["Transformer", "Pooling"] and set(modules[2:]) <= {"Normalize"}:
+        return EmbeddingRow(_query_prompt(checkpoint), max_length=_longest(checkpoint))
+    if len(modules) > 1:
+        raise ModelUnsupported(
+            f"{checkpoint.name} is a chain of modules that is not known here: {' -> '.join(modules)}; "
+            "choose a model with a sequence-classification head, or an embedding model"
+        )
+    if architecture.endswith("ForSequenceClassification"):
+        return PairRow(max_length=_longest(checkpoint))
+    raise ModelUnsupported(f"{checkpoint.name} {_why_not(architecture)}")
+
+
+def _why_not(architecture: str) -> str:
+    if architecture.endswith(("ForCausalLM", "ForConditionalGeneration")):
+        return (
+            f"is a language model ({architecture}), and how to ask it is not known. Declare it, "
+            "like=resift.Prompt(pieces=(..., '{query}', ..., '{document}', ...), positive='yes', negative='no'), or "
+            "name the model that it was tuned from, like='Qwen/Qwen3-Reranker-0.6B'"
+        )
+    if not architecture:
+        return (
+            "does not say in its config.json what it is (architectures); pass like= with the model that it is a copy of"
+        )
+    return (
+        f"is a {architecture}, which has no head that scores a pair; choose a reranker, or, if it was trained to "
+        "embed, read it as such a model with like='BAAI/bge-large-en-v1.5'"
+    )
+
+
+def _pair(checkpoint: Checkpoint, row: PairRow, settings: Settings) -> Recognised:
+    labels = len(checkpoint.config.get("id2label") or (0, 1))  # transformers' default is two
+    if labels != 1:
+        raise ModelUnsupported(
+            f"{checkpoint.name} is a classifier with {labels} labels; a reranker has one, the relevance of the document"
+        )
+    sigmoid = _says_sigmoid(checkpoint) if row.sigmoid is None else row.sigmoid
+    family = PairCrossEncoder(
+        _encoder(checkpoint),
+        max_length=_max_length(checkpoint, settings, row.max_length),
+        truncation=row.truncation,
+        scale=LogitScale(sigmoid_by_default=sigmoid),
+        typed=_typed(checkpoint),
+    )
+    return Recognised(family, Classify(), _half(checkpoint))
+
+
+def _prompted(checkpoint: Checkpoint, row: PromptRow, settings: Settings) -> Recognised:
+    architecture = (checkpoint.config.get("architectures") or [""])[0]
+    if not architecture.endswith("ForCausalLM"):
+        raise ModelUnsupported(
+            f"{checkpoint.name} is a {architecture or 'model of no declared architecture'}, not a causal language "
+            "model, so it cannot be asked with a prompt; leave `like` out"
+        )
+    encoder, prompt = _encoder(checkpoint), row.prompt
+    family = PromptedLM(
+        encoder,
+        prompt,
+        max_length=_max_length(checkpoint, settings, min(row.max_length, _positions(checkpoint))),
+        positions=_positions(checkpoint),
+        scale=LogitScale(sigmoid_by_default=row.sigmoid, shift=row.shift),
+        bos=_bos(checkpoint, encoder) if prompt.begins_with_bos else None,
+    )
+    negative = None if prompt.negative is None else _answer(checkpoint, encoder, prompt.negative)
+    return Recognised(family, Answer(_answer(checkpoint, encoder, prompt.positive), negative), "bfloat16")
+
+
+def _embedding(checkpoint: Checkpoint, row: EmbeddingRow, settings: Settings) -> Recognised:
+    modules = [str(module.get("type", "")).rpartition(".")[2] for module in checkpoint.json("modules.json") or ()]
+    similarity = (checkpoint.json("config_sentence_transformers.json") or {}).get("similarity_fn_name") or "cosine"
+    if similarity not in ("cosine", "dot"):
+        raise ModelUnsupported(f"{checkpoint.name} compares vectors by {similarity!r}; known here are cosine and dot")
+    cosine = similarity == "cosine" or "Normalize" in modules
+    family = EmbeddingModel(
+        _encoder(checkpoint),
+        max_length=_max_length(checkpoint, settings, row.max_length),
+        cosine=cosine,
+        typed=_typed(checkpoint),
+        query_instruction=row.query_instruction,
+        document_instruction=_prompts(checkpoint).get("document", ""),
+    )
+    return Recognised(family, Embed(_poolings(checkpoint), normalize=cosine), _half(checkpoint))
+
+
+def _max_length(checkpoint: Checkpoint, settings: Settings, default: int) -> int:
+    if settings.max_length is None:
+        return default
+    most = _positions(checkpoint)
+    if settings.max_length > most:
+        raise InvalidInput(f"max_length={settings.max_length} is more than {checkpoint.name} can read, {most} tokens")
+    return settings.max_length
+
+
+def _longest(checkpoint: Checkpoint) -> int:
+    """Return what the model's files say is the longest text, the smallest of all that say something."""
+    declared = (
+        (checkpoint.json("sentence_bert_config.json") or {}).get("max_seq_length"),
+        (checkpoint.json("tokenizer_config.json") or {}).get("model_max_length"),
+    )
+    return int(min([_positions(checkpoint), *(length for length in declared if length)]))
+
+
+def _positions(checkpoint: Checkpoint) -> int:
+    config = checkpoint.config
+    positions = int(config.get("max_position_embeddings") or _NO_LIMIT)
+    if config.get("model_type") in _COUNTS_FROM_PADDING:
+        positions -= int(config.get("pad_token_id", 1)) + 1
+    return positions
+
+
+def _encoder(checkpoint: Checkpoint) -> TextEncoder:
+    return TextEncoder(checkpoint.tokenizer_file)
+
+
+def _typed(checkpoint: Checkpoint) -> bool:
+    names = (checkpoint.json("tokenizer_config.json") or {}).get("model_input_names", ["token_type_ids"])
+    return int(checkpoint.config.get("type_vocab_size") or 0) > 1 and "token_type_ids" in names
+
+
+def _half(checkpoint: Checkpoint) -> Literal["float16", "bfloat16"]:
+    return "float16" if checkpoint.config.get("model_type") in _FLOAT16_IS_SAFE else "bfloat16"
+
+
+def _says_sigmoid(checkpoint: Checkpoint) -> bool:
+    """Read the activation that a cross-encoder's authors saved; a sigmoid, where they saved none."""
+    config = checkpoint.config
+    named = (
+        (checkpoint.json("config_sentence_transformers.json") or {}).get("activation_fn")
+        or (config.get("sentence_transformers") or {}).get("activation_fn")
+        or config.get("sbert_ce_default_activation_function")
+        or "Sigmoid"
+    )
+    sigmoid = _ACTIVATIONS.get(str(named).rpartition(".")[2])
+    if sigmoid is None:
+        raise ModelUnsupported(f"{checkpoint.name} applies {named!r} to its logit; known here are Identity and Sigmoid")
+    return sigmoid
+
+
+def _answer(checkpoint: Checkpoint, encoder: TextEncoder, text: str) -> int:
+    ids = encoder.encode(text)
+    if len(ids) != 1:
+        raise ModelUnsupported(
+            f"the answer {text!r} is {len(ids)} tokens in the vocabulary of {checkpoint.name}; it must be one"
+        )
+    return int(ids[0])
+
+
+def _bos(checkpoint: Checkpoint, encoder: TextEncoder) -> int | None:
+    """Return the beginning-of-sequence token, where there is one that is not the padding token as well."""
+    saved = checkpoint.json("tokenizer_config.json") or {}
+    bos, pad = (_token_text(saved.get(name)) for name in ("bos_token", "pad_token"))
+    return None if bos is None or bos == pad else encoder.token(bos)
+
+
+def _token_text(token: str | Mapping[str, str] | None) -> str | None:
+    return token["content"] if isinstance(token, Mapping) else token
+
+
+def _prompts(checkpoint: Checkpoint) -> dict[str, str]:
+    saved = checkpoint.json("config_sentence_transformers.json") or {}
+    return cast("dict[str, str]", saved.get("prompts") or {})
+
+
+def _query_prompt(checkpoint: Checkpoint) -> str:
+    return _prompts(checkpoint).get("query", "")
+
+
+def _poolings(checkpoint: Checkpoint) -> tuple[Pooling, ...]:
+    """Read how the hidden states become one vector; [CLS], for a checkpoint that is no chain of modules."""
+    folder = next((folder for folder in checkpoint.module_folders() if folder.endswith("Pooling")), None)
+    if folder is None:
+        return ("cls",)
+    saved = checkpoint.json(folder, "config.json")
+    if saved is None:
+        raise checkpoint.damaged(f"{folder}/config.json", "it is missing")
+    if saved.get("include_prompt") is False and any(_prompts(checkpoint).values()):
+        raise ModelUnsupported(f"{checkpoint.name} leaves its prompt out of the pooling, which is not known here")
+    modes = saved.get("pooling_mode") or [mode for key, mode in _POOLINGS.items() if saved.get(key)] or ["mean"]
+    return tuple(_known_pooling(checkpoint, mode) for mode in ([modes] if isinstance(modes, str) else modes))
+
+
+def _known_pooling(checkpoint: Checkpoint, mode: str) -> Pooling:
+    if mode not in _POOLINGS.values():
+        raise ModelUnsupported(f"{checkpoint.name} pools by {mode!r}; known here are {', '.join(_POOLINGS.values())}")
+    return cast("Pooling", mode)

@@ -1,0 +1,117 @@
+"""How a model is to be loaded and read: validated once, here, then only passed around."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from numbers import Integral
+from typing import Literal, get_args
+
+from resift.errors import InvalidInput
+
+Backend = Literal["auto", "torch"]
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+LongDocuments = Literal["truncate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    r"""
+    How a causal language model is asked whether a document answers a query.
+
+    `pieces` are written one after the other, each tokenised alone; `{query}`, `{document}` and `{instruction}` stand
+    for the texts. The score is the logit of the token `positive`, minus that of `negative` where there is one, after
+    the last piece.
+
+    >>> prompt = Prompt(
+    ...     pieces=("<|user|>\n", "Query: {query}", "\n", "Document: {document}", "\n", "Relevant?<|assistant|>\n"),
+    ...     positive="yes",
+    ...     negative="no",
+    ... )
+    """
+
+    pieces: tuple[str, ...]
+    positive: str
+    negative: str | None = None
+    instruction: str | None = None
+    """What `{instruction}` says when the caller says nothing."""
+
+    without_instruction: str | None = None
+    """The piece to write in place of the one that holds `{instruction}` when there is no instruction."""
+
+    begins_with_bos: bool = False
+    """Whether the model's beginning-of-sequence token goes first."""
+
+    max_length_covers: Literal["everything", "texts", "texts and tail"] = "everything"
+    """
+    What `max_length` counts: the whole prompt; or only what stands from the query to the document (mxbai-rerank); or
+    the same, with as many tokens more as the pieces after it have (FlagEmbedding).
+    """
+
+    def __post_init__(self) -> None:
+        if isinstance(self.pieces, str) or not all(isinstance(piece, str) for piece in self.pieces):
+            raise InvalidInput("Prompt.pieces must be a tuple of strings, each tokenised alone")
+        object.__setattr__(self, "pieces", tuple(self.pieces))
+        for name in ("{query}", "{document}"):
+            if sum(name in piece for piece in self.pieces) != 1:
+                raise InvalidInput(f"exactly one of Prompt.pieces must hold {name}: {self.pieces!r}")
+        if not self.positive:
+            raise InvalidInput("Prompt.positive must name the token whose logit means 'relevant', for example 'yes'")
+
+    def pieces_with(self, *, instruction: bool) -> tuple[str, ...]:
+        """Return the pieces to write when there is an instruction, or none."""
+        if instruction or self.without_instruction is None:
+            return self.pieces
+        return tuple(self.without_instruction if "{instruction}" in piece else piece for piece in self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `load` was asked for."""
+
+    model: str = "lexical"
+    like: str | Prompt | None = None
+    backend: Backend = "auto"
+    device: str | tuple[str, ...] = "auto"
+    dtype: Dtype = "auto"
+    max_length: int | None = None
+    max_batch_tokens: int | None = None
+    long_documents: LongDocuments = "truncate"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    local_files_only: bool = False
+    cache_dir: str | None = None
+    # read by each ranker for itself, so rankers that differ only here share one model
+    normalize: bool | None = None
+    instruction: str | None = None
+    fields: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, str) or not self.model:
+            raise InvalidInput(f"model must be a hub id, a directory or 'lexical', not {self.model!r}")
+        if not isinstance(self.like, str | Prompt | None):
+            raise InvalidInput(f"like must be the id of a catalogued model or a Prompt, not {self.like!r}")
+        for name, kind in (("backend", Backend), ("dtype", Dtype), ("long_documents", LongDocuments)):
+            _require_choice(name, getattr(self, name), get_args(kind))
+        for name in ("max_length", "max_batch_tokens"):
+            _require_count(name, getattr(self, name))
+        devices = (self.device,) if isinstance(self.device, str) else self.device
+        if not devices or not all(isinstance(device, str) and device for device in devices):
+            raise InvalidInput(f"device must be a name such as 'cuda:0', or a list of such names, not {self.device!r}")
+        if self.normalize not in (None, True, False):
+            raise InvalidInput(f"normalize must be None, True or False, not {self.normalize!r}")
+        if not isinstance(self.instruction, str | None):
+            raise InvalidInput(f"instruction must be a str, not {type(self.instruction).__name__}")
+
+
+def _require_choice(name: str, given: object, choices: Sequence[str]) -> None:
+    if given not in choices:
+        close = get_close_matches(str(given), choices, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(choices)}"
+        raise InvalidInput(f"{name}={given!r} is not known; {hint}")
+
+
+def _require_count(name: str, given: object) -> None:
+    if given is None:
+        return
+    if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
+        raise InvalidInput(f"{name} must be a whole number from 1 up, not {given!r}; leave it out for the default")
