@@ -85,7 +85,7 @@ def write_model(folder: Path) -> list[str]:
     )
     model = BertForSequenceClassification(config).eval()
     for name, weight in model.named_parameters():
-        if weight.dim() == 2:  # noqa: PLR2004 - a matrix; wider than the usual start, so that scores spread
+        if weight.dim() == 2:  # a matrix; wider than the usual start, so that scores spread
             torch.nn.init.normal_(weight, std=0.06 if "embeddings" in name else 1.5 / weight.shape[1] ** 0.5)
     model.save_pretrained(folder)
     (folder / "tokenizer.json").write_text(_tokenizer())
@@ -131,7 +131,7 @@ def _sentence_transformers(folder: str, *, batch_size: int) -> Variant:
         scores: list[float] = model.predict(pairs, batch_size=batch_size, show_progress_bar=False).tolist()
         return scores
 
-    default = batch_size == 32  # noqa: PLR2004 - what `predict` does when nothing is said
+    default = batch_size == 32  # what `predict` does when nothing is said
     return Variant(BASELINE if default else f"{BASELINE}, batch_size={batch_size}", score)
 
 

@@ -40,4 +40,9 @@ def bm25(query: Sequence[str], documents: Sequence[Sequence[str]]) -> WordScores
 
 
 def _rarity(holders: int, documents: int) -> float:
-    return math.log(1 + (documents - holders + 0.5) / (holders + 0.5))
+    """
+    Return what a word weighs that so many of the documents hold.
+
+    Candidates were found by the query's own words, so even a word that all of them hold counts for one.
+    """
+    return 1 + math.log(1 + (documents - holders + 0.5) / (holders + 0.5))

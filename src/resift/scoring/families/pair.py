@@ -34,8 +34,9 @@ class PairCrossEncoder:
         self._room = max_length - self._frame.size
         if self._room < 2:
             raise InvalidInput(f"max_length={max_length} leaves no room for a query and a document; use at least 16")
-        alone = (max_length * 3 // 4, max_length) if truncation == "only_second" else (None, None)
-        self._query_room, self._document_room = alone  # what each text may keep before they share the room
+        # what each text may keep before they share the room
+        self._query_room = max_length * 3 // 4 if truncation == "only_second" else None
+        self._document_room = max_length if truncation == "only_second" else None
         self._cut = _CUTS[truncation]
         self._scale = scale
         self._typed = typed and self._frame.typed
