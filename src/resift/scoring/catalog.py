@@ -5,8 +5,11 @@ One row per model. A model without a row is recognised by its files; a copy or a
 read as that row when `like=` names it.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TypeVar
 
 from resift.errors import InvalidInput
 from resift.scoring.families.pair import Truncation
@@ -43,6 +46,7 @@ class EmbeddingRow:
 
 
 Row = PairRow | PromptRow | EmbeddingRow
+Value = TypeVar("Value")
 
 
 _CHAT_HEAD = "<|im_start|>system\n{}<|im_end|>\n<|im_start|>user\n"
@@ -137,10 +141,35 @@ NON_COMMERCIAL: dict[str, str] = {
 }
 
 
+_CACHED = re.compile(r"models--(?P<owner>[^/\\]+?)--(?P<name>[^/\\]+)")
+
+
+def find_row(model: str) -> Row | None:
+    """Return the row of a model, by its id in any case, or by its folder in the hub's cache."""
+    return _look_up(ROWS, model)
+
+
+def why_unsuitable(model: str) -> str | None:
+    """Return why a well-known model cannot be run here."""
+    return _look_up(UNSUITABLE, model)
+
+
+def restrictive_licence(model: str) -> str | None:
+    """Return the licence of a model that must not be used commercially."""
+    return _look_up(NON_COMMERCIAL, model)
+
+
+def _look_up(table: Mapping[str, Value], model: str) -> Value | None:
+    cached = _CACHED.search(model)
+    wanted = (f"{cached['owner']}/{cached['name']}" if cached else model).casefold()
+    return next((value for name, value in table.items() if name.casefold() == wanted), None)
+
+
 def row_of(name: str) -> Row:
     """Return the row of a model that the catalogue must know, because a caller named it as `like`."""
-    if name not in ROWS:
+    row = find_row(name)
+    if row is None:
         close = get_close_matches(name, ROWS, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}?" if close else f"it knows {', '.join(ROWS)}"
         raise InvalidInput(f"like={name!r} is no row of the catalogue; {hint}")
-    return ROWS[name]
+    return row

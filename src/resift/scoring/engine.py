@@ -60,7 +60,7 @@ class Engine:
             self._require_room(job)
             self._queue.append(job)
             self._start()
-            self._changed.notify()
+            self._changed.notify_all()  # a large job is worth the while of every device
         return job.future
 
     def close(self, *, wait: bool = True) -> None:

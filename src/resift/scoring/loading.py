@@ -13,7 +13,7 @@ from resift.errors import ModelUnsupported, ScoringFailed
 from resift.forking import renew_in_child
 from resift.scoring.backends import Backend, Outputs
 from resift.scoring.backends.torch import open_torch
-from resift.scoring.catalog import NON_COMMERCIAL, UNSUITABLE
+from resift.scoring.catalog import restrictive_licence, why_unsuitable
 from resift.scoring.engine import Engine
 from resift.scoring.families import Family
 from resift.scoring.families.lexical import Lexical
@@ -46,8 +46,8 @@ def load_model(settings: Settings) -> LoadedModel:
     if settings.model == "lexical":
         return LoadedModel(Lexical())
     for named in (settings.model, settings.like):
-        if isinstance(named, str) and named in UNSUITABLE:
-            raise ModelUnsupported(f"{named} cannot be run here: {UNSUITABLE[named]}; use it through an endpoint")
+        if isinstance(named, str) and (reason := why_unsuitable(named)):
+            raise ModelUnsupported(f"{named} cannot be run here: {reason}; choose another model")
     checkpoint = open_checkpoint(
         settings.model,
         revision=settings.revision,
@@ -78,8 +78,8 @@ def load_model(settings: Settings) -> LoadedModel:
 
 def _mention_licence(settings: Settings) -> None:
     for named in (settings.model, settings.like):
-        if isinstance(named, str) and named in NON_COMMERCIAL:
-            logger.warning("%s is licensed %s, which forbids commercial use", named, NON_COMMERCIAL[named])
+        if isinstance(named, str) and (licence := restrictive_licence(named)):
+            logger.warning("%s is licensed %s, which forbids commercial use", named, licence)
             return
 
 

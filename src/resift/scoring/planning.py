@@ -39,6 +39,11 @@ class Batch:
         at = self.prefix_of[position] if self.prefix_of else None
         return NO_IDS if at is None else self.prefixes[at]
 
+    def apart(self) -> "list[Batch]":
+        """Return one batch for each sequence, with what it continues in front of it."""
+        whole = [np.concatenate([self.prefix(at), sequence.ids]) for at, sequence in enumerate(self.sequences)]
+        return [Batch([Tokens(ids, sequence.types)]) for ids, sequence in zip(whole, self.sequences, strict=True)]
+
     @property
     def tokens(self) -> int:
         """How many tokens the pass computes."""

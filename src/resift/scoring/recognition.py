@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from resift.checkpoint import Checkpoint
 from resift.errors import InvalidInput, ModelUnsupported
 from resift.scoring.backends import Answer, Classify, Embed, Pooling, Readout
-from resift.scoring.catalog import ROWS, EmbeddingRow, PairRow, PromptRow, Row, row_of
+from resift.scoring.catalog import EmbeddingRow, PairRow, PromptRow, Row, find_row, row_of
 from resift.scoring.families import Family, LogitScale
 from resift.scoring.families.embedding import EmbeddingModel
 from resift.scoring.families.pair import PairCrossEncoder
@@ -20,6 +20,7 @@ _NO_LIMIT = 2**31
 # descendants of RoBERTa count positions from behind the padding id, so they can use that many fewer
 _COUNTS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "roberta-prelayernorm", "xmod"}
 _FLOAT16_IS_SAFE = {"bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"}
+_TWO_TYPES_UNLESS_SAID = {"bert", "electra", "albert", "mobilebert", "convbert"}
 _ACTIVATIONS = {"Identity": False, "Sigmoid": True}
 _POOLINGS: dict[str, Pooling] = {
     "pooling_mode_cls_token": "cls",
@@ -58,14 +59,14 @@ def _row(checkpoint: Checkpoint, like: str | Prompt | None) -> Row:
         return PromptRow(like, max_length=_DECLARED_PROMPT_LENGTH)
     if like is not None:
         return row_of(like)
-    return ROWS.get(checkpoint.name) or _row_by_files(checkpoint)
+    return find_row(checkpoint.name) or _row_by_files(checkpoint)
 
 
 def _row_by_files(checkpoint: Checkpoint) -> Row:
-    modules = [str(module.get("type", "")).rpartition(".")[2] for module in checkpoint.json("modules.json") or ()]
+    modules = [_kind(module) for module in checkpoint.json("modules.json") or ()]
     architecture = (checkpoint.config.get("architectures") or [""])[0]
     if modules[:2] == ["Transformer", "Pooling"] and set(modules[2:]) <= {"Normalize"}:
-        return EmbeddingRow(_query_prompt(checkpoint), max_length=_longest(checkpoint))
+        return EmbeddingRow(_prompt(checkpoint, "query"), max_length=_longest(checkpoint))
     if len(modules) > 1:
         raise ModelUnsupported(
             f"{checkpoint.name} is a chain of modules that is not known here: {' -> '.join(modules)}; "
@@ -94,7 +95,8 @@ def _why_not(architecture: str) -> str:
 
 
 def _pair(checkpoint: Checkpoint, row: PairRow, settings: Settings) -> Recognised:
-    labels = len(checkpoint.config.get("id2label") or (0, 1))  # transformers' default is two
+    named = checkpoint.config.get("id2label")
+    labels = len(named) if named else checkpoint.config.get("num_labels", 2)  # two is what transformers assumes
     if labels != 1:
         raise ModelUnsupported(
             f"{checkpoint.name} is a classifier with {labels} labels; a reranker has one, the relevance of the document"
@@ -121,7 +123,7 @@ def _prompted(checkpoint: Checkpoint, row: PromptRow, settings: Settings) -> Rec
     family = PromptedLM(
         encoder,
         prompt,
-        max_length=_max_length(checkpoint, settings, min(row.max_length, _positions(checkpoint))),
+        max_length=_max_length(checkpoint, settings, row.max_length),
         positions=_positions(checkpoint),
         scale=LogitScale(sigmoid_by_default=row.sigmoid, shift=row.shift),
         bos=_bos(checkpoint, encoder) if prompt.begins_with_bos else None,
@@ -131,7 +133,7 @@ def _prompted(checkpoint: Checkpoint, row: PromptRow, settings: Settings) -> Rec
 
 
 def _embedding(checkpoint: Checkpoint, row: EmbeddingRow, settings: Settings) -> Recognised:
-    modules = [str(module.get("type", "")).rpartition(".")[2] for module in checkpoint.json("modules.json") or ()]
+    modules = [_kind(module) for module in checkpoint.json("modules.json") or ()]
     similarity = (checkpoint.json("config_sentence_transformers.json") or {}).get("similarity_fn_name") or "cosine"
     if similarity not in ("cosine", "dot"):
         raise ModelUnsupported(f"{checkpoint.name} compares vectors by {similarity!r}; known here are cosine and dot")
@@ -142,15 +144,15 @@ def _embedding(checkpoint: Checkpoint, row: EmbeddingRow, settings: Settings) ->
         cosine=cosine,
         typed=_typed(checkpoint),
         query_instruction=row.query_instruction,
-        document_instruction=_prompts(checkpoint).get("document", ""),
+        document_instruction=_prompt(checkpoint, "document", "passage", "corpus"),
     )
     return Recognised(family, Embed(_poolings(checkpoint), normalize=cosine), _half(checkpoint))
 
 
 def _max_length(checkpoint: Checkpoint, settings: Settings, default: int) -> int:
-    if settings.max_length is None:
-        return default
     most = _positions(checkpoint)
+    if settings.max_length is None:
+        return min(default, most)
     if settings.max_length > most:
         raise InvalidInput(f"max_length={settings.max_length} is more than {checkpoint.name} can read, {most} tokens")
     return settings.max_length
@@ -179,7 +181,9 @@ def _encoder(checkpoint: Checkpoint) -> TextEncoder:
 
 def _typed(checkpoint: Checkpoint) -> bool:
     names = (checkpoint.json("tokenizer_config.json") or {}).get("model_input_names", ["token_type_ids"])
-    return int(checkpoint.config.get("type_vocab_size") or 0) > 1 and "token_type_ids" in names
+    config = checkpoint.config
+    kinds = config.get("type_vocab_size", 2 if config.get("model_type") in _TWO_TYPES_UNLESS_SAID else 0)
+    return int(kinds or 0) > 1 and "token_type_ids" in names
 
 
 def _half(checkpoint: Checkpoint) -> Literal["float16", "bfloat16"]:
@@ -226,13 +230,17 @@ def _prompts(checkpoint: Checkpoint) -> dict[str, str]:
     return cast("dict[str, str]", saved.get("prompts") or {})
 
 
-def _query_prompt(checkpoint: Checkpoint) -> str:
-    return _prompts(checkpoint).get("query", "")
+def _prompt(checkpoint: Checkpoint, *names: str) -> str:
+    """Return the first prompt that goes by one of the names, or the one that goes in front of everything."""
+    saved = checkpoint.json("config_sentence_transformers.json") or {}
+    prompts = _prompts(checkpoint)
+    return next((prompts[name] for name in (*names, str(saved.get("default_prompt_name"))) if prompts.get(name)), "")
 
 
 def _poolings(checkpoint: Checkpoint) -> tuple[Pooling, ...]:
     """Read how the hidden states become one vector; [CLS], for a checkpoint that is no chain of modules."""
-    folder = next((folder for folder in checkpoint.module_folders() if folder.endswith("Pooling")), None)
+    modules = checkpoint.json("modules.json") or ()
+    folder = next((module["path"] for module in modules if _kind(module) == "Pooling"), None)
     if folder is None:
         return ("cls",)
     saved = checkpoint.json(folder, "config.json")
@@ -242,6 +250,11 @@ def _poolings(checkpoint: Checkpoint) -> tuple[Pooling, ...]:
         raise ModelUnsupported(f"{checkpoint.name} leaves its prompt out of the pooling, which is not known here")
     modes = saved.get("pooling_mode") or [mode for key, mode in _POOLINGS.items() if saved.get(key)] or ["mean"]
     return tuple(_known_pooling(checkpoint, mode) for mode in ([modes] if isinstance(modes, str) else modes))
+
+
+def _kind(module: Mapping[str, Any]) -> str:
+    """Return what a module of a sentence-transformers chain is, wherever its class lives in that version."""
+    return str(module.get("type", "")).rpartition(".")[2]
 
 
 def _known_pooling(checkpoint: Checkpoint, mode: str) -> Pooling:

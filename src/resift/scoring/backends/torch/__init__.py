@@ -1,10 +1,11 @@
 """The torch backend: models from safetensors, run on packed tokens."""
 
 import logging
+from typing import Any
 
 from resift.checkpoint import Checkpoint
-from resift.errors import MissingDependency
-from resift.scoring.backends import Backend, Readout
+from resift.errors import MissingDependency, ModelUnsupported
+from resift.scoring.backends import Backend, OutOfMemory, Readout
 from resift.scoring.planning import Batch
 
 logger = logging.getLogger("resift")
@@ -36,10 +37,16 @@ def open_torch(
 
     where = devices.pick_device(device)
     kind = devices.pick_dtype(dtype, where, half)
-    with devices.out_of_memory():
-        body, reader = bert.open_bert(checkpoint, readout, device=where, dtype=kind) or transformers_models.open_model(
-            checkpoint, readout, sample, device=where, dtype=kind, trust_remote_code=trust_remote_code
-        )
+    how: dict[str, Any] = {"device": where, "dtype": kind, "trust_remote_code": trust_remote_code}
+    try:
+        with devices.out_of_memory():
+            opened = bert.open_bert(checkpoint, readout, **how)
+            body, reader = opened or transformers_models.open_model(checkpoint, readout, sample, **how)
+    except OutOfMemory as error:
+        raise ModelUnsupported(
+            f"{checkpoint.name} does not fit the memory of {where} in {kind}; "
+            "load it in half precision, on a larger device, or on the CPU"
+        ) from error
     logger.info("%s loaded on %s in %s, %s", checkpoint.name, where, kind, "padded" if body.padded else "packed")
     return TorchBackend(
         body,

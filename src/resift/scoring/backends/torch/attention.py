@@ -5,19 +5,15 @@ On CUDA, in half precision, it is one varlen kernel; elsewhere it is one call pe
 kernel is tested against.
 """
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from resift.scoring.backends.torch.packing import Bounds, Segments
-
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # torch < 2.10
-    varlen_attn = None  # type: ignore[assignment]
 
 IMPLEMENTATION = "resift_packed"
 
@@ -31,6 +27,19 @@ _WITHOUT_EFFECT = {
     "return_dict",
     "use_cache",
 }
+
+
+def _find_kernel() -> Callable[..., Any] | None:
+    """Return torch's kernel for packed sequences; None before torch 2.10, and while it could not do what is asked."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn as kernel
+    except ImportError:
+        return None
+    needed = {"scale", "window_size", "enable_gqa", "num_splits"}
+    return kernel if needed <= set(inspect.signature(kernel).parameters) else None
+
+
+varlen_attn = _find_kernel()
 
 
 class UnknownAttention(Exception):
@@ -108,7 +117,8 @@ def _attend_at_once(
 ) -> torch.Tensor:
     if segments.key_rows is not None:
         key, value = key[segments.key_rows], value[segments.key_rows]
-    gathered = varlen_attn(
+    assert varlen_attn is not None
+    gathered: torch.Tensor = varlen_attn(
         query,
         key,
         value,
@@ -119,8 +129,9 @@ def _attend_at_once(
         scale=sight.scaling,
         window_size=sight.window,
         enable_gqa=query.shape[1] != key.shape[1],
+        num_splits=1,  # so that a sequence's result does not depend on what else is in the batch
     )
-    return cast("torch.Tensor", gathered)
+    return gathered
 
 
 def attend_one_by_one(

@@ -27,10 +27,11 @@ _ROBERTAS = frozenset({"roberta", "xlm-roberta", "camembert"})
 
 
 def open_bert(
-    checkpoint: Checkpoint, readout: Readout, *, device: torch.device, dtype: torch.dtype
+    checkpoint: Checkpoint, readout: Readout, *, device: torch.device, dtype: torch.dtype, trust_remote_code: bool
 ) -> tuple["BertBody", Reader] | None:
     """Load a model of this kind; None where it is of another, or its files are not as expected."""
-    if isinstance(readout, Answer) or not _fits(checkpoint.config):
+    brings_code = trust_remote_code and checkpoint.config.get("auto_map")
+    if isinstance(readout, Answer) or brings_code or not _fits(checkpoint.config):
         return None
     weights = read_weights(checkpoint, dtype=dtype, device=device)
     name = "roberta" if checkpoint.config["model_type"] in _ROBERTAS else "bert"
@@ -55,7 +56,7 @@ def _fits(config: Mapping[str, Any]) -> bool:
 class BertBody:
     """Packed tokens in, hidden states out."""
 
-    padded = False
+    padded = alone = False
 
     def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
         """Take the weights of the backbone, by their names inside it."""

@@ -29,10 +29,16 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device, half: str) -> torch.dtype:
-    """Return the number format called `name`; "auto" is full precision on a CPU and `half` elsewhere."""
-    if name == "auto":
-        name = "float32" if device.type == "cpu" else half
-    return _DTYPES[name]
+    """Return the number format called `name`; "auto" is `half` on a GPU that computes in it, else full precision."""
+    if name != "auto":
+        return _DTYPES[name]
+    if device.type == "cpu" or (half == "bfloat16" and not _computes_bfloat16(device)):
+        return torch.float32
+    return _DTYPES[half]
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def default_batch_tokens(device: torch.device, config: Mapping[str, Any], dtype: torch.dtype) -> int:

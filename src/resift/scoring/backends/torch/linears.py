@@ -31,6 +31,7 @@ class PrepackedLinear(nn.Module):
         super().__init__()
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight)
         self._bias = bias
+        self.weight = torch.empty(0, dtype=weight.dtype)  # some models ask a layer's weight for its type
         self._after = ("gelu", "none") if gelu else ("none", "")
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:

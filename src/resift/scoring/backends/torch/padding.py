@@ -12,6 +12,7 @@ class PaddedBody:
     """A backbone that packed attention does not fit."""
 
     padded = True
+    alone = False
 
     def __init__(self, backbone: Any, positions: Positions) -> None:
         self.positions = positions
@@ -32,27 +33,15 @@ class PaddedClassifier:
     """A whole classifier, head included, whose reading of its hidden states is nobody's business but its own."""
 
     padded = True
+    alone = False
     positions = Positions()
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        # without a padding id some heads cannot tell where a sequence ends
-        self._one_by_one = model.config.pad_token_id is None
 
     def __call__(self, packed: Packed, rows: torch.Tensor | None) -> torch.Tensor:
         """Return (sequences, labels)."""
         inputs, _ = _pad(packed, self._model)
-        if not self._one_by_one:
-            return self._logits(inputs)
-        lengths = inputs["attention_mask"].sum(dim=1).tolist()
-        return torch.cat(
-            [
-                self._logits({name: column[at : at + 1, :length] for name, column in inputs.items()})
-                for at, length in enumerate(lengths)
-            ]
-        )
-
-    def _logits(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         logits: torch.Tensor = self._model(**inputs).logits
         return logits.float()
 

@@ -17,6 +17,9 @@ class Body(Protocol):
     padded: bool
     """Whether it pads inside, so that batches should be of like lengths."""
 
+    alone: bool
+    """Whether padding changes what it says, so that each sequence must run alone."""
+
     positions: Positions
 
     def __call__(self, packed: Packed, rows: torch.Tensor | None) -> torch.Tensor:
@@ -58,5 +61,7 @@ class TorchBackend:
 
 def read(body: Body, reader: Reader, batch: Batch, *, device: torch.device) -> torch.Tensor:
     """Run one batch through a body and its reader: (sequences, width)."""
+    if body.alone and len(batch.sequences) > 1:
+        return torch.cat([read(body, reader, alone, device=device) for alone in batch.apart()])
     packed = pack(batch, body.positions, device)
     return reader.read(body(packed, reader.rows(packed)), packed)

@@ -2,40 +2,34 @@
 
 import inspect
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
 from resift.checkpoint import Checkpoint
-from resift.errors import MissingDependency, ModelNotFound, ModelUnsupported
+from resift.errors import ModelUnsupported
 from resift.scoring.backends import Answer, Classify, Embed, Readout
 from resift.scoring.backends.torch.attention import IMPLEMENTATION, UnknownAttention, packed_attention
 from resift.scoring.backends.torch.linears import prepack_linears
 from resift.scoring.backends.torch.packing import Packed, Positions
 from resift.scoring.backends.torch.padding import LogitsReader, PaddedBody, PaddedClassifier, takes_types
+from resift.scoring.backends.torch.pretrained import build
 from resift.scoring.backends.torch.readouts import AnswerReader, HeadReader, VectorReader
 from resift.scoring.backends.torch.running import Body, Reader, read
-from resift.scoring.planning import Batch, Tokens
+from resift.scoring.planning import Batch
 
 logger = logging.getLogger("resift")
 
-# transformers changes process-wide defaults while it builds a model, so one is built at a time
-_BUILDING = threading.Lock()
-
 # packed runs of these are held equal to the plain ones by the project's own tests
-_PROVEN = {"bert", "xlm-roberta", "roberta", "camembert", "qwen2", "qwen3", "gemma"}
-
-_AUTO_CLASSES = {Classify: "AutoModelForSequenceClassification", Answer: "AutoModelForCausalLM", Embed: "AutoModel"}
+_ENCODERS, _DECODERS = {"bert", "xlm-roberta", "roberta", "camembert"}, {"qwen2", "qwen3", "gemma"}
+_PROVEN = {Classify: _ENCODERS | _DECODERS, Answer: _DECODERS, Embed: _ENCODERS}
 
 
 class TransformersBody:
     """An unmodified backbone from transformers whose attention is ours."""
 
-    padded = False
+    padded = alone = False
 
     def __init__(self, backbone: Any, positions: Positions) -> None:
         self.positions = positions
@@ -66,54 +60,74 @@ def open_model(
     *,
     device: torch.device,
     dtype: torch.dtype,
-    trust_remote_code: bool = False,
+    trust_remote_code: bool,
 ) -> tuple[Body, Reader]:
     """
     Load a model and choose how it runs.
 
-    A model whose packed run is not known to be exact is tried on `sample` both ways: packed is kept only if it says the
-    same as the authors' own code does, one sequence at a time.
+    A model whose packed run is not known to be exact is tried on `sample`: it runs packed if it then says the same as
+    the authors' own code does one sequence at a time, else padded, if that is the same, else one sequence at a time.
     """
-    model = _build(checkpoint, readout, dtype=dtype, trust_remote_code=trust_remote_code).to(device)
-    reader = _reader(model, readout)
-    if model.config.model_type in _PROVEN:
-        prepack_linears(model.base_model)
-        return _packed_body(model), reader
-    plain = _plain(model, readout, reader)
-    attention = model.config._attn_implementation
+    model = build(checkpoint, readout, dtype=dtype, trust_remote_code=trust_remote_code).to(device)
+    own_code = not type(model).__module__.startswith("transformers.")
+    if model.config.model_type in _PROVEN[type(readout)] and not own_code:
+        return _packed(model, readout)
     with torch.inference_mode():
-        expected = torch.cat([read(*plain, alone, device=device) for alone in _alone(sample)])
+        plain, reader = _plain(model, readout)
+        expected = torch.cat([read(plain, reader, alone, device=device) for alone in sample.apart()])
         if isinstance(readout, Answer):
             _require_plain_projection(model, readout, sample, expected=expected)
-        prepack_linears(model.base_model)
-        try:
-            packed = _packed_body(model), reader
-            found = read(*packed, sample, device=device)
-        except (UnknownAttention, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0]
-        else:
-            if _agree(expected, found, dtype):
-                return packed
-            reason = "packed, it would say something else"
-    model.set_attn_implementation(attention)
-    logger.info("%s runs padded: %s", checkpoint.name, reason)
-    return plain
+        packed = _packed_if_the_same(model, readout, sample, expected=expected)
+        if packed is not None:
+            return packed
+        plain.alone = not _padded_is_the_same(model, readout, sample, expected=expected)
+    return plain, reader
 
 
-def _plain(model: Any, readout: Readout, reader: Reader) -> tuple[Body, Reader]:
+def _plain(model: Any, readout: Readout) -> tuple[PaddedBody | PaddedClassifier, Reader]:
     if isinstance(readout, Classify):
         return PaddedClassifier(model), LogitsReader()
-    return PaddedBody(model.base_model, _positions(model.base_model)), reader
+    return PaddedBody(model.base_model, _positions(model.base_model)), _reader(model, readout)
 
 
-def _packed_body(model: Any) -> Body:
+def _packed(model: Any, readout: Readout) -> tuple[Body, Reader]:
+    """Return the model with our attention; raise where its own cannot be replaced."""
     from transformers import AttentionInterface
 
     if not getattr(model, "_supports_attention_backend", False):
         raise UnknownAttention("its attention cannot be replaced")
     AttentionInterface.register(IMPLEMENTATION, packed_attention)
     model.set_attn_implementation(IMPLEMENTATION)
-    return TransformersBody(model.base_model, _positions(model.base_model))
+    reader = _reader(model, readout)
+    prepack_linears(model.base_model)
+    return TransformersBody(model.base_model, _positions(model.base_model)), reader
+
+
+def _packed_if_the_same(
+    model: Any, readout: Readout, sample: Batch, *, expected: torch.Tensor
+) -> tuple[Body, Reader] | None:
+    attention = model.config._attn_implementation
+    try:
+        packed = _packed(model, readout)
+        found = read(*packed, sample, device=model.device)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever foreign code trips over, it cannot run packed
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+    else:
+        if _agree(model, expected, found):
+            return packed
+        reason = "it would say something else"
+    logger.info("%s runs padded: %s", model.name_or_path, reason)
+    model.set_attn_implementation(attention)
+    return None
+
+
+def _padded_is_the_same(model: Any, readout: Readout, sample: Batch, *, expected: torch.Tensor) -> bool:
+    try:
+        return _agree(model, expected, read(*_plain(model, readout), sample, device=model.device))
+    except ValueError:  # what transformers raises where a model has no padding token
+        return False
 
 
 def _reader(model: Any, readout: Readout) -> Reader:
@@ -135,85 +149,20 @@ def _positions(backbone: Any) -> Positions:
     return Positions()
 
 
-def _alone(batch: Batch) -> list[Batch]:
-    """Return one batch per sequence, each whole."""
-    return [
-        Batch([Tokens(np.concatenate([batch.prefix(at), sequence.ids]), sequence.types)])
-        for at, sequence in enumerate(batch.sequences)
-    ]
-
-
-def _agree(expected: torch.Tensor, found: torch.Tensor, dtype: torch.dtype) -> bool:
-    tolerance = 1e-4 if dtype == torch.float32 else 5e-2
+def _agree(model: Any, expected: torch.Tensor, found: torch.Tensor) -> bool:
+    """Whether two runs of a model say the same, up to what another order of sums changes."""
+    tolerance = 1e-4 if model.dtype == torch.float32 else 5e-2
     scale = max(1.0, float(expected.abs().max()))
     return expected.shape == found.shape and bool((expected - found).abs().max() <= tolerance * scale)
 
 
 def _require_plain_projection(model: Any, readout: Answer, sample: Batch, *, expected: torch.Tensor) -> None:
     """Make sure that the model's logits are what its hidden states times its output rows are, and nothing else."""
-    ids = torch.from_numpy(_alone(sample)[0].sequences[0].ids.astype(np.int64))
+    ids = torch.from_numpy(sample.apart()[0].sequences[0].ids.astype(np.int64))
     logits = model(input_ids=ids[None].to(model.device)).logits[0, -1].float()
     asked = logits[readout.positive] - (0 if readout.negative is None else logits[readout.negative])
-    if not _agree(asked.reshape(1, 1), expected[:1], model.dtype):
+    if not _agree(model, asked.reshape(1, 1), expected[:1]):
         raise ModelUnsupported(
             f"{type(model).__name__} changes its logits after projecting them, in a way that is not known here; "
-            "serve it elsewhere and use it through its endpoint"
+            "choose another model"
         )
-
-
-def _build(checkpoint: Checkpoint, readout: Readout, *, dtype: torch.dtype, trust_remote_code: bool) -> Any:
-    """Load the weights into the class that transformers has for the purpose, and miss none of them."""
-    checkpoint.weights()  # says what is missing or damaged, before transformers says less
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingDependency('this model needs transformers: pip install "resift[local]"') from error
-    auto = getattr(transformers, _AUTO_CLASSES[type(readout)])
-    with _BUILDING, _quiet(transformers):
-        try:
-            model, report = auto.from_pretrained(
-                str(checkpoint.path),
-                dtype=dtype,
-                local_files_only=True,
-                trust_remote_code=trust_remote_code,
-                output_loading_info=True,
-            )
-        except (ValueError, KeyError, ImportError, AttributeError) as error:
-            raise ModelUnsupported(_unsupported(checkpoint, error)) from error
-        except (OSError, RuntimeError) as error:
-            raise ModelNotFound(
-                f"{checkpoint.name}: its weights cannot be read; download it again ({error})"
-            ) from error
-    unread = ("pooler.",) if isinstance(readout, Embed) else ()
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(unread))
-    if missing:
-        raise ModelUnsupported(
-            f"{checkpoint.name} has no weights for {', '.join(missing[:3])}: its head was never trained, so its scores "
-            "would be random; use a reranker, or the model as an embedding model"
-        )
-    return model.eval().requires_grad_(False)
-
-
-def _unsupported(checkpoint: Checkpoint, error: Exception) -> str:
-    if "trust_remote_code" in str(error):
-        return (
-            f"{checkpoint.name} brings its own code; read it, and if you trust it, pass trust_remote_code=True "
-            "to load it"
-        )
-    kind, reason = checkpoint.config.get("model_type"), str(error).partition("\n")[0]
-    return f"{checkpoint.name}: transformers cannot load this {kind!r} model as a reranker ({reason})"
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Keep progress bars and load reports off the caller's terminal: what matters in them is said as an error."""
-    log = transformers.utils.logging
-    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if bars:
-            log.enable_progress_bar()
