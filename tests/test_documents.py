@@ -195,10 +195,10 @@ def test_none_is_absent_and_falsy_values_are_not() -> None:
 
 def test_nested_values_are_compact_json() -> None:
     """Lists and mappings inside a document are JSON without blanks, with every script as it is written."""
-    document = {"tags": ["熊", "b"], "size": {"kg": 100, "name": None}, "deep": [[{"a": [1, 2.5, True]}]]}
+    document = {"tags": ["熊", "b"], "size": {"name": None, "kg": 100}, "deep": [[{"a": [1, 2.5, True]}]]}
 
     assert render(document, 0) == (
-        'tags: ["熊","b"]\nsize: {"kg":100,"name":null}\ndeep: [[{"a":[1,2.5,true]}]]'
+        'tags: ["熊","b"]\nsize: {"name":null,"kg":100}\ndeep: [[{"a":[1,2.5,true]}]]'
     )  # fmt: skip
 
 

@@ -291,6 +291,7 @@ def test_a_small_job_waits_one_breath(giants: int) -> None:
     assert waited <= (breath - 1) + breath * math.ceil((giants + 1) / 4)
 
 
+# FAILS SO FAR: a breath counts no prefix, so it is as many batches as there are sequences.
 @pytest.mark.parametrize("padded", [False, True])
 def test_a_long_prefix_does_not_lengthen_the_breath(*, padded: bool) -> None:
     """A small job waits for a few batches also where a giant one's short sequences continue a long prefix."""
@@ -376,7 +377,10 @@ def test_what_has_begun_does_not_wait() -> None:
     backend = FakeBackend(limit=4)
     with running(backend) as engine:
         with held(engine, backend):
-            most = 4 * len(_fill(engine, 4))
+            rush = _fill(engine, 4)
+            most = 4 * len(rush)
+            for future in rush:
+                future.cancel()
         backend.gate.clear()
         backend.entered = threading.Semaphore(0)
         giant = engine.submit([tokens(1, 2, 3, 4)] * (most // 4))

@@ -155,7 +155,12 @@ def test_a_row_that_is_no_number_fails_its_job_alone(bad: int) -> None:
         _assert_serves(engine)
 
 
-@pytest.mark.parametrize("nonsense", [np.zeros((0, 3)), np.zeros((1, 3)), np.zeros(2), "rows"], ids=repr)
+# FAILS SO FAR: the thread dies of it, and all futures wait for ever.
+@pytest.mark.parametrize(
+    "nonsense",
+    [np.zeros((0, 3)), np.zeros((1, 3)), np.zeros(2), "rows"],
+    ids=["no row", "one row for two", "no column", "no array"],
+)
 def test_outputs_of_a_wrong_shape_fail_their_job(nonsense: object) -> None:
     """A model that returns anything but one row for each sequence fails the call, and the thread lives on."""
     backend = FakeBackend()
@@ -166,6 +171,7 @@ def test_outputs_of_a_wrong_shape_fail_their_job(nonsense: object) -> None:
         _assert_serves(engine)
 
 
+# FAILS SO FAR: SystemExit ends the thread, and all futures wait for ever.
 @pytest.mark.parametrize("kind", [ValueError, SystemExit])
 def test_a_callback_that_raises_harms_nobody(kind: type[BaseException]) -> None:
     """Whatever a future's callback does, the next job is answered."""
@@ -178,6 +184,7 @@ def test_a_callback_that_raises_harms_nobody(kind: type[BaseException]) -> None:
         _assert_serves(engine)
 
 
+# FAILS SO FAR: threads that never started count as running.
 def test_a_thread_that_cannot_start_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the machine has no thread left the caller hears of it, and the next call is answered."""
     with running(FakeBackend()) as engine:
@@ -188,12 +195,14 @@ def test_a_thread_that_cannot_start_is_started_later(monkeypatch: pytest.MonkeyP
         _assert_serves(engine)
 
 
+# FAILS SO FAR: its future waits for ever.
 def test_a_job_of_nothing_is_answered() -> None:
     """No sequences get no rows, and nobody waits for them."""
     with running(FakeBackend()) as engine:
         assert len(result(engine.submit([]))) == 0
 
 
+# FAILS SO FAR: a thread that waits holds on to its last breath.
 def test_an_answered_job_is_let_go() -> None:
     """An idle engine keeps nothing of what it has answered."""
     backend = FakeBackend()
@@ -225,6 +234,7 @@ def test_out_of_memory_halves_the_limit_for_good(*, padded: bool) -> None:
         assert [backend.cost(batch) for batch in backend.batches[3:]] == [32, 32]
 
 
+# FAILS SO FAR: each batch planned before the limit fell halves it again, down to 1.
 @pytest.mark.parametrize("capacity", [40, 20, 10])
 def test_the_limit_falls_no_further_than_it_must(capacity: int) -> None:
     """Several batches of a breath that do not fit halve the limit until its batches fit, not once for each of them."""
@@ -324,6 +334,7 @@ async def test_a_task_that_stops_waiting_cancels_its_job() -> None:
     assert (7,) not in backend.seen()
 
 
+# FAILS SO FAR: nobody notifies the waiters of a cancelled future.
 def test_who_waits_for_many_futures_hears_of_cancelled_ones() -> None:
     """`concurrent.futures.wait` ends for jobs cancelled while they wait or run as for those that are answered."""
     backend = FakeBackend()
@@ -451,6 +462,7 @@ def test_a_callback_may_close() -> None:
     assert backend.closed_by == list(backend.ran_by)
 
 
+# FAILS SO FAR: the two threads join each other.
 def test_callbacks_of_two_devices_may_close() -> None:
     """Two devices' threads that close their engine at the same time do not wait for each other."""
     backends = FakeBackend(), FakeBackend()
@@ -475,6 +487,7 @@ def test_callbacks_of_two_devices_may_close() -> None:
     assert all(len(backend.closed_by) == 1 for backend in backends)
 
 
+# FAILS SO FAR: `close` joins a thread that wants the job's lock.
 def test_a_callback_may_close_while_another_device_works_on_its_job() -> None:
     """A job that fails on one device may close the engine although another device has rows of that job to deliver."""
     failing, working = FakeBackend(limit=8), FakeBackend(limit=8)
@@ -530,6 +543,17 @@ def test_at_the_end_what_waits_is_dropped_and_what_runs_is_awaited() -> None:
             engine.submit([tokens(1)])
 
 
+# FAILS SO FAR: an unused engine starts its threads only to close, which Python 3.12.1 refuses aloud.
+def test_at_the_end_no_thread_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interpreter that ends takes no new threads, so an engine that was never used ends without one."""
+    engine = Engine([FakeBackend()])
+    monkeypatch.setattr(threading.Thread, "start", lambda _: pytest.fail("a thread was started"))
+    engine.abandon()
+
+    with pytest.raises(ScoringFailed, match="closed"):
+        engine.submit([tokens(1)])
+
+
 def test_the_interpreter_ends_while_the_engine_is_busy() -> None:
     """A program that ends does not wait for work that it queued and never asked about."""
     _run_scene("end_while_busy")
@@ -567,6 +591,14 @@ def end_in_every_state() -> None:
     globals()["engines"] = engines  # they must live until the end
 
 
+class _Slow(Tokens):
+    """A sequence that takes its time to be counted, so that a fork mostly finds the engine in the middle of that."""
+
+    def __len__(self) -> int:
+        time.sleep(0.001)
+        return super().__len__()
+
+
 def fork() -> None:
     """Fork while one engine is stuck in a batch with a job waiting, and another is used by four threads."""
     stuck, busy = FakeBackend(), FakeBackend()
@@ -575,7 +607,7 @@ def fork() -> None:
 
     def keep_busy() -> None:
         while not stop.is_set():
-            _assert_serves(engines[1])
+            result(engines[1].submit([_Slow(ids(1, 2)), _Slow(ids(3))]))
 
     threads = [threading.Thread(target=keep_busy, daemon=True) for _ in range(4)]
     for thread in threads:

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from os import PathLike, fspath
 from typing import Any
 
+from resift.documents import read_instruction
 from resift.errors import InvalidInput
 from resift.local import LocalRanker
 from resift.settings import Backend, Dtype, LongDocuments, Prompt, Settings
@@ -15,7 +16,7 @@ def load(
     *,
     like: str | Prompt | None = None,
     backend: Backend = "auto",
-    device: str | Sequence[str] = "auto",
+    device: str | list[str] | tuple[str, ...] = "auto",
     dtype: Dtype = "auto",
     max_length: int | None = None,
     max_batch_tokens: int | None = None,
@@ -64,7 +65,7 @@ def load(
             model="lexical" if model is None else fspath(model),
             like=like,
             backend=backend,
-            device=device if isinstance(device, str) else tuple(device),
+            device=tuple(device) if isinstance(device, list | tuple) else device,
             dtype=dtype,
             max_length=max_length,
             max_batch_tokens=max_batch_tokens,
@@ -74,7 +75,7 @@ def load(
             local_files_only=local_files_only,
             cache_dir=None if cache_dir is None else fspath(cache_dir),
             normalize=normalize,
-            instruction=instruction,
+            instruction=read_instruction(instruction),
             fields=_names("fields", fields),
         )
     )

@@ -10,6 +10,8 @@ from uuid import UUID
 from resift.errors import InvalidInput
 from resift.types import Document
 
+_ONE_WAY_TO_WRITE = date | time | Decimal | UUID  # no JSON, but nobody would write it in two ways
+
 
 def read_documents(documents: Iterable[Document]) -> list[Document]:
     """Return the caller's documents as a list, or say why they are none."""
@@ -27,6 +29,13 @@ def read_query(query: str) -> str:
     if not query.strip():
         raise InvalidInput(f"the query is blank: {query!r}; pass the words to rank by")
     return valid_text(query)
+
+
+def read_instruction(instruction: str | None) -> str | None:
+    """Return an instruction as valid text, or say why it is none."""
+    if not isinstance(instruction, str | None):
+        raise InvalidInput(f"instruction must be a str, not {_kind(instruction)}; leave it out for none")
+    return None if instruction is None else valid_text(instruction)
 
 
 def render(document: Document, position: int, fields: Sequence[str] | None = None) -> str:
@@ -55,21 +64,21 @@ def valid_text(text: str) -> str:
 
 
 def _value(value: Any, position: int) -> str:
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | _ONE_WAY_TO_WRITE):
+        return str(value)
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
     except TypeError as error:
         raise InvalidInput(f"documents[{position}] is not a JSON object: {error}") from None
-    except ValueError:
-        raise InvalidInput(f"documents[{position}] holds itself, so it cannot be written as JSON") from None
+    except (ValueError, RecursionError):
+        raise InvalidInput(f"documents[{position}] holds itself, or is nested too deeply for JSON") from None
 
 
 def _plain(value: object) -> Any:
     """Return the JSON form of values that are not JSON but have one obvious way to be written."""
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, date | time | Decimal | UUID):
+    if isinstance(value, _ONE_WAY_TO_WRITE):
         return str(value)
     if hasattr(value, "tolist"):  # a numpy scalar or array
         return value.tolist()

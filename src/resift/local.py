@@ -1,18 +1,19 @@
 """The ranker whose model runs in this process."""
 
 import asyncio
+import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sized
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from resift.documents import read_documents, read_query, render
-from resift.errors import InvalidInput
+from resift.documents import read_documents, read_instruction, read_query, render
+from resift.errors import InvalidInput, Overloaded
 from resift.progress import progress_bar
 from resift.scoring.backends import Outputs
 from resift.scoring.families import Prepared
@@ -22,7 +23,7 @@ from resift.types import Cut, Document, Ranked, Ranking, Request, Usage
 
 _EVERYTHING = Cut()
 _NOTHING: Outputs = np.empty((0, 0), dtype=np.float32)
-_BREATHS_AHEAD = 2  # how far `rank_many` reads on while the model is busy
+_BREATHS_AHEAD, _REQUESTS_AHEAD = 2, 256  # how far `rank_many` reads on while the model is busy
 
 
 class LocalRanker:
@@ -60,14 +61,14 @@ class LocalRanker:
     def score(self, query: str, documents: Iterable[Document], *, instruction: str | None = None) -> list[float]:
         """Return one score per document, in input order."""
         call = _Call(query, read_documents(documents))
-        self._begin(call, instruction)
-        return call.scores(_result(call.future))
+        self._prepare(call, instruction)
+        return self._scores(call, _result(self._submit(call)))
 
     async def ascore(self, query: str, documents: Iterable[Document], *, instruction: str | None = None) -> list[float]:
         """Do what `score` does without blocking the event loop."""
         call = _Call(query, read_documents(documents))
-        await asyncio.to_thread(self._begin, call, instruction)
-        return call.scores(await asyncio.wrap_future(call.future))
+        await asyncio.to_thread(self._prepare, call, instruction)
+        return self._scores(call, await asyncio.wrap_future(self._submit(call)))
 
     def rank(
         self,
@@ -80,8 +81,8 @@ class LocalRanker:
     ) -> Ranking:
         """Return the documents in order of relevance: scores from `threshold` up, then the best `top_n`."""
         call = _Call(query, read_documents(documents), Cut(top_n, threshold))
-        self._begin(call, instruction)
-        return self._ranking(call, _result(call.future))
+        self._prepare(call, instruction)
+        return self._ranking(call, _result(self._submit(call)))
 
     async def arank(
         self,
@@ -94,8 +95,8 @@ class LocalRanker:
     ) -> Ranking:
         """Do what `rank` does without blocking the event loop."""
         call = _Call(query, read_documents(documents), Cut(top_n, threshold))
-        await asyncio.to_thread(self._begin, call, instruction)
-        return self._ranking(call, await asyncio.wrap_future(call.future))
+        await asyncio.to_thread(self._prepare, call, instruction)
+        return self._ranking(call, await asyncio.wrap_future(self._submit(call)))
 
     def rank_many(
         self,
@@ -111,7 +112,7 @@ class LocalRanker:
 
         Requests are read some way ahead of the rankings, so that the model is never idle. `progress` shows a bar.
         """
-        calls = self._look_ahead(requests, Cut(top_n, threshold), instruction)
+        calls = self._look_ahead(_iterable(requests), Cut(top_n, threshold), instruction)
         return self._rank_many(calls, _count(requests), progress=progress)
 
     def _rank_many(self, calls: "Generator[_Call]", total: int | None, *, progress: bool) -> Iterator[Ranking]:
@@ -130,16 +131,20 @@ class LocalRanker:
         progress: bool = False,
     ) -> AsyncIterator[Ranking]:
         """Do what `rank_many` does without blocking the event loop; requests are read in another thread."""
-        calls = self._look_ahead(requests, Cut(top_n, threshold), instruction)
+        calls = self._look_ahead(_iterable(requests), Cut(top_n, threshold), instruction)
         return self._arank_many(calls, _count(requests), progress=progress)
 
     async def _arank_many(
         self, calls: "Generator[_Call]", total: int | None, *, progress: bool
     ) -> AsyncIterator[Ranking]:
-        with closing(calls), progress_bar(total, shown=progress) as advance:
-            while (call := await asyncio.to_thread(next, calls, None)) is not None:
-                yield self._ranking(call, await asyncio.wrap_future(call.future))
-                advance()
+        reading = _Reading(calls)
+        try:
+            with progress_bar(total, shown=progress) as advance:
+                while (call := await asyncio.to_thread(reading.next)) is not None:
+                    yield self._ranking(call, await asyncio.wrap_future(call.future))
+                    advance()
+        finally:
+            await asyncio.to_thread(reading.close)
 
     def close(self) -> None:
         """Let go of the model; when no other ranker holds it, answer what was accepted and free its memory."""
@@ -165,25 +170,36 @@ class LocalRanker:
     ) -> None:
         await self.aclose()
 
-    def _begin(self, call: "_Call", instruction: str | None) -> None:
-        """Turn the caller's texts into ids, here in the caller's thread, and hand them to the engine."""
+    def _prepare(self, call: "_Call", instruction: str | None) -> None:
+        """Turn the caller's texts into ids, in whatever thread this is."""
         self._hold.require()
-        if instruction is not None:
+        query, told = read_query(call.query), read_instruction(instruction)
+        if told is not None:
             self._require_instructable()
-        query = read_query(call.query)
         texts = [render(document, at, self._settings.fields) for at, document in enumerate(call.documents)]
         if texts:
-            chosen = self._settings.instruction if instruction is None else instruction
-            call.begin(self._hold.family.prepare(query, texts, chosen), self._hold, self._settings.normalize)
+            # a text that comes twice is read once, so that copies tie exactly
+            places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+            chosen = self._settings.instruction if told is None else told
+            call.prepared = self._hold.family.prepare(query, list(places), chosen)
+            call.places = [places[text] for text in texts]
+
+    def _submit(self, call: "_Call") -> "Future[Outputs]":
+        """Hand what was prepared to the engine, if there is anything to run."""
+        prepared = call.prepared
+        if prepared is not None and prepared.sequences:
+            call.future = self._hold.submit(prepared.sequences, prepared.prefix)
+        elif not call.future.done():
+            call.future.set_result(_NOTHING)
+        return call.future
 
     def _look_ahead(self, requests: Iterable[Request], cut: Cut, instruction: str | None) -> "Generator[_Call]":
-        """Begin requests ahead of time; yield each when it is its turn to be waited for."""
+        """Submit requests ahead of time; yield each when it is its turn to be waited for."""
         waiting: deque[_Call] = deque()
         try:
-            for call in _calls(requests, cut):
-                self._begin(call, instruction)
-                waiting.append(call)
-                while sum(begun.tokens for begun in waiting) > self._hold.breath_tokens * _BREATHS_AHEAD:
+            for call in self._prepared(requests, cut, instruction):
+                yield from self._submit_in_turn(call, waiting)
+                while self._is_far_ahead(waiting):
                     yield waiting.popleft()
             while waiting:
                 yield waiting.popleft()
@@ -191,13 +207,55 @@ class LocalRanker:
             for call in waiting:
                 call.future.cancel()
 
+    def _prepared(self, requests: Iterable[Request], cut: Cut, instruction: str | None) -> "Iterator[_Call]":
+        """Yield each request made ready. One that cannot be is the last, and brings its error to its turn."""
+        source = _requests(requests)
+        while True:
+            call = _Call("", [], cut)
+            try:
+                found = next(source, None)
+                if found is None:
+                    return
+                at, call.query, call.documents = found
+                with _naming(at):
+                    self._prepare(call, instruction)
+            except Exception as error:  # noqa: BLE001 - raised when the rankings before it have been handed out
+                call.future.set_exception(error)
+                yield call
+                return
+            yield call
+
+    def _submit_in_turn(self, call: "_Call", waiting: "deque[_Call]") -> "Iterator[_Call]":
+        """Submit a call; where there is no room beside those that wait, yield these first."""
+        while True:
+            try:
+                self._submit(call)
+            except Overloaded:
+                if not waiting:
+                    raise
+                yield waiting.popleft()
+            else:
+                waiting.append(call)
+                return
+
+    def _is_far_ahead(self, waiting: "deque[_Call]") -> bool:
+        tokens = sum(call.prepared.tokens for call in waiting if call.prepared)
+        return tokens > self._hold.breath_tokens * _BREATHS_AHEAD or len(waiting) > _REQUESTS_AHEAD
+
+    def _scores(self, call: "_Call", outputs: Outputs) -> list[float]:
+        if call.prepared is None:
+            return []
+        distinct = call.prepared.finish(outputs, self._settings.normalize).tolist()
+        return [distinct[place] for place in call.places]
+
     def _ranking(self, call: "_Call", outputs: Outputs) -> Ranking:
-        scores = call.scores(outputs)
+        scores = self._scores(call, outputs)
+        was_cut = call.prepared.cut if call.prepared else ()
         return Ranking(
             tuple(Ranked(at, scores[at], call.documents[at]) for at in call.cut.apply(scores)),
             model=self.model,
-            truncated=call.truncated,
-            usage=Usage(call.tokens),
+            truncated=sum(was_cut[place] for place in call.places) if was_cut else 0,
+            usage=Usage(call.prepared.tokens if call.prepared else 0),
             elapsed_s=time.perf_counter() - call.started,
         )
 
@@ -214,28 +272,35 @@ class _Call:
     def __init__(self, query: str, documents: list[Document], cut: Cut = _EVERYTHING) -> None:
         self.started = time.perf_counter()
         self.query, self.documents, self.cut = query, documents, cut
-        self.tokens = self.truncated = 0
+        self.prepared: Prepared | None = None
+        """What the family made of the distinct texts; None while or where there are none."""
+
+        self.places: list[int] = []
+        """For each document, the place of its text among the distinct ones."""
+
         self.future: Future[Outputs] = Future()
-        self._finish: Callable[[Outputs], list[float]] = _no_scores
-        if not documents:
-            self.future.set_result(_NOTHING)
-
-    def begin(self, prepared: Prepared, hold: Hold, normalize: bool | None) -> None:  # noqa: FBT001
-        """Hand the prepared sequences to the engine, if the family left any to run."""
-        self.tokens, self.truncated = prepared.tokens, prepared.truncated
-        self._finish = lambda outputs: prepared.finish(outputs, normalize).tolist()
-        if prepared.sequences:
-            self.future = hold.submit(prepared.sequences, prepared.prefix)
-        else:
-            self.future.set_result(_NOTHING)
-
-    def scores(self, outputs: Outputs) -> list[float]:
-        """Return the score of each document."""
-        return self._finish(outputs)
 
 
-def _no_scores(outputs: Outputs) -> list[float]:
-    return []
+class _Reading:
+    """A source of calls that several threads advance and close, one after the other."""
+
+    def __init__(self, calls: Generator[_Call]) -> None:
+        self._calls = calls
+        self._lock = threading.Lock()
+        self._last: _Call | None = None
+
+    def next(self) -> _Call | None:
+        """Return the next call, None behind the last."""
+        with self._lock:
+            self._last = next(self._calls, None)
+            return self._last
+
+    def close(self) -> None:
+        """Cancel what nobody will wait for any more."""
+        with self._lock:
+            self._calls.close()
+            if self._last is not None:
+                self._last.future.cancel()
 
 
 def _result(future: "Future[Outputs]") -> Outputs:
@@ -246,13 +311,30 @@ def _result(future: "Future[Outputs]") -> Outputs:
         future.cancel()
 
 
-def _calls(requests: Iterable[Request], cut: Cut) -> Iterator[_Call]:
+def _requests(requests: Iterable[Request]) -> Iterator[tuple[int, str, list[Document]]]:
     for at, request in enumerate(requests):
         try:
             query, documents = request
         except (TypeError, ValueError):
             raise InvalidInput(f"requests[{at}] must be a pair of a query and its documents") from None
-        yield _Call(query, read_documents(documents), cut)
+        with _naming(at):
+            read = read_documents(documents)
+        yield at, query, read
+
+
+def _iterable(requests: Iterable[Request]) -> Iterable[Request]:
+    if isinstance(requests, str | bytes | Mapping) or not isinstance(requests, Iterable):
+        raise InvalidInput(f"requests must be pairs of a query and its documents, not {type(requests).__name__}")
+    return requests
+
+
+@contextmanager
+def _naming(at: int) -> Iterator[None]:
+    """Say in which of many requests the fault lies."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(f"requests[{at}]: {error}") from None
 
 
 def _count(requests: object) -> int | None:

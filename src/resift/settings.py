@@ -95,12 +95,12 @@ class Settings:
         for name in ("max_length", "max_batch_tokens"):
             _require_count(name, getattr(self, name))
         devices = (self.device,) if isinstance(self.device, str) else self.device
-        if not devices or not all(isinstance(device, str) and device for device in devices):
+        if not isinstance(devices, tuple) or not devices or not all(isinstance(name, str) and name for name in devices):
             raise InvalidInput(f"device must be a name such as 'cuda:0', or a list of such names, not {self.device!r}")
-        if self.normalize not in (None, True, False):
+        if not isinstance(self.normalize, bool | None):
             raise InvalidInput(f"normalize must be None, True or False, not {self.normalize!r}")
-        if not isinstance(self.instruction, str | None):
-            raise InvalidInput(f"instruction must be a str, not {type(self.instruction).__name__}")
+        if self.fields is not None and not self.fields:
+            raise InvalidInput("fields names no field; leave it out to read all")
 
 
 def _require_choice(name: str, given: object, choices: Sequence[str]) -> None:

@@ -16,13 +16,15 @@ _PROBES = ("a", "1", ".", "the")  # a text that every vocabulary turns into at l
 class TextEncoder:
     """A tokenizer that neither truncates nor pads nor adds anything unasked."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, lower: bool = False) -> None:
+        """Read a tokenizer.json; with `lower`, texts are put into lower case first, whatever it does itself."""
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the tokenizers library raises bare Exception
             raise ModelNotFound(f"{path} cannot be read as a tokenizer ({error}); download the model again") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._lower = lower
 
     def encode(self, text: str) -> Ids:
         """Return the ids of one text, without special tokens."""
@@ -30,7 +32,8 @@ class TextEncoder:
 
     def encode_many(self, texts: Sequence[str]) -> list[Ids]:
         """Return the ids of each text, without special tokens."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        cased = [text.lower() for text in texts] if self._lower else list(texts)
+        encodings = self._tokenizer.encode_batch_fast(cased, add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
     def token(self, text: str) -> int | None:
@@ -138,8 +141,8 @@ def shared_prefix(sequences: Sequence[Ids]) -> Ids:
     if len(sequences) < 2:
         return NO_IDS
     first = sequences[0]
-    size = min(map(len, sequences)) - 1
+    size = max(0, min(map(len, sequences)) - 1)
     for other in sequences[1:]:
         differing = np.flatnonzero(first[:size] != other[:size])
         size = int(differing[0]) if len(differing) else size
-    return first[: max(size, 0)]
+    return first[:size]

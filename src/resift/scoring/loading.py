@@ -1,12 +1,12 @@
 """From settings to a model that answers: files, family, devices and engine, shared by all who ask for the same."""
 
 import logging
+import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from resift.checkpoint import open_checkpoint
 from resift.errors import ModelUnsupported, ScoringFailed
@@ -133,10 +133,18 @@ class _Slot:
 
 def _key(settings: Settings) -> object:
     """Return what two rankers must agree on to share a model, down to the state of a local directory's files."""
-    directory = Path(settings.model).expanduser()
-    files = sorted(directory.iterdir()) if directory.is_dir() else []
-    stamps = tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    directory = os.path.expanduser(settings.model)  # noqa: PTH111 - Path raises where a name cannot be one
+    stamps = tuple(sorted(_stamps(directory))) if os.path.isdir(directory) else ()  # noqa: PTH112 - the same
     return replace(settings, normalize=None, instruction=None, fields=None, local_files_only=False), stamps
+
+
+def _stamps(directory: str, *, below: int = 1) -> Iterator[tuple[str, int, int]]:
+    """Yield what tells one state of a model's files from another; its modules' folders are one level down."""
+    for entry in os.scandir(directory):
+        if entry.is_file():
+            yield entry.path, entry.stat().st_mtime_ns, entry.stat().st_size
+        elif below and entry.is_dir():
+            yield from _stamps(entry.path, below=below - 1)
 
 
 class Hold:

@@ -108,6 +108,7 @@ def _pair(checkpoint: Checkpoint, row: PairRow, settings: Settings) -> Recognise
         truncation=row.truncation,
         scale=LogitScale(sigmoid_by_default=sigmoid),
         typed=_typed(checkpoint),
+        query_prompt=_prompt(checkpoint) if checkpoint.file("modules.json") else "",
     )
     return Recognised(family, Classify(), _half(checkpoint))
 
@@ -134,7 +135,8 @@ def _prompted(checkpoint: Checkpoint, row: PromptRow, settings: Settings) -> Rec
 
 def _embedding(checkpoint: Checkpoint, row: EmbeddingRow, settings: Settings) -> Recognised:
     modules = [_kind(module) for module in checkpoint.json("modules.json") or ()]
-    similarity = (checkpoint.json("config_sentence_transformers.json") or {}).get("similarity_fn_name") or "cosine"
+    saved = checkpoint.json("config_sentence_transformers.json") or {}
+    similarity = saved.get("similarity_fn_name") or "cosine"
     if similarity not in ("cosine", "dot"):
         raise ModelUnsupported(f"{checkpoint.name} compares vectors by {similarity!r}; known here are cosine and dot")
     cosine = similarity == "cosine" or "Normalize" in modules
@@ -146,7 +148,12 @@ def _embedding(checkpoint: Checkpoint, row: EmbeddingRow, settings: Settings) ->
         query_instruction=row.query_instruction,
         document_instruction=_prompt(checkpoint, "document", "passage", "corpus"),
     )
-    return Recognised(family, Embed(_poolings(checkpoint), normalize=cosine), _half(checkpoint))
+    width = saved.get("truncate_dim")
+    if width and not cosine:
+        raise ModelUnsupported(
+            f"{checkpoint.name} shortens its vectors but compares them by dot product: not known here"
+        )
+    return Recognised(family, Embed(_poolings(checkpoint), normalize=cosine, width=width), _half(checkpoint))
 
 
 def _max_length(checkpoint: Checkpoint, settings: Settings, default: int) -> int:
@@ -176,7 +183,8 @@ def _positions(checkpoint: Checkpoint) -> int:
 
 
 def _encoder(checkpoint: Checkpoint) -> TextEncoder:
-    return TextEncoder(checkpoint.tokenizer_file)
+    lower = (checkpoint.json("sentence_bert_config.json") or {}).get("do_lower_case")
+    return TextEncoder(checkpoint.tokenizer_file, lower=bool(lower))
 
 
 def _typed(checkpoint: Checkpoint) -> bool:
@@ -193,8 +201,9 @@ def _half(checkpoint: Checkpoint) -> Literal["float16", "bfloat16"]:
 def _says_sigmoid(checkpoint: Checkpoint) -> bool:
     """Read the activation that a cross-encoder's authors saved; a sigmoid, where they saved none."""
     config = checkpoint.config
+    chain = checkpoint.file("modules.json")  # without it, sentence-transformers does not read its own configuration
     named = (
-        (checkpoint.json("config_sentence_transformers.json") or {}).get("activation_fn")
+        (chain and (checkpoint.json("config_sentence_transformers.json") or {}).get("activation_fn"))
         or (config.get("sentence_transformers") or {}).get("activation_fn")
         or config.get("sbert_ce_default_activation_function")
         or "Sigmoid"
@@ -231,7 +240,7 @@ def _prompts(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def _prompt(checkpoint: Checkpoint, *names: str) -> str:
-    """Return the first prompt that goes by one of the names, or the one that goes in front of everything."""
+    """Return the first prompt that goes by one of the names, or the one that is used where none is named."""
     saved = checkpoint.json("config_sentence_transformers.json") or {}
     prompts = _prompts(checkpoint)
     return next((prompts[name] for name in (*names, str(saved.get("default_prompt_name"))) if prompts.get(name)), "")

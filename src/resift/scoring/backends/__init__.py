@@ -31,6 +31,8 @@ class Embed:
 
     pooling: tuple[Pooling, ...]
     normalize: bool
+    width: int | None = None
+    """How much of the vector counts; None is all of it."""
 
 
 Readout = Classify | Answer | Embed

@@ -24,8 +24,8 @@ class Prepared:
     prefix: Ids = field(default_factory=lambda: NO_IDS)
     """What every sequence continues."""
 
-    truncated: int = 0
-    """How many documents were cut."""
+    cut: Sequence[bool] = ()
+    """Which documents were cut; empty where none was."""
 
     tokens: int = 0
     """How many tokens the caller's texts became, prompts included."""

@@ -50,19 +50,16 @@ class EmbeddingModel:
         known = {key: found for key in keys if (found := self._cache.get(key)) is not None}
         new = {key: for_documents + text for key, text in zip(keys, documents, strict=True) if key not in known}
         asked = (for_query if instruction is None else instruction) + query
-        sequences, cut = self._read([asked, *new.values()])
-        cut_keys = {key for key, was_cut in zip(new, cut[1:], strict=True) if was_cut}
-        cut_keys |= {key for key, found in known.items() if found.truncated}
+        sequences, was_cut = self._read([asked, *new.values()])
+        cut = {key: found.truncated for key, found in known.items()} | dict(zip(new, was_cut[1:], strict=True))
 
         def finish(outputs: Outputs, normalize: bool | None) -> Scores:
             for key, vector in zip(new, outputs[1:], strict=True):
-                known[key] = Embedded(vector.copy(), key in cut_keys)
+                known[key] = Embedded(vector.copy(), cut[key])
                 self._cache.put(key, known[key])
             return _similarity(outputs[0], [known[key] for key in keys], normalize)
 
-        return Prepared(
-            sequences, finish, truncated=sum(key in cut_keys for key in keys), tokens=sum(map(len, sequences))
-        )
+        return Prepared(sequences, finish, cut=[cut[key] for key in keys], tokens=sum(map(len, sequences)))
 
     def _read(self, texts: list[str]) -> tuple[list[Tokens], list[bool]]:
         encoded = self._encoder.encode_many(texts)

@@ -27,7 +27,14 @@ class PairCrossEncoder:
     bounded = True
 
     def __init__(
-        self, encoder: TextEncoder, *, max_length: int, truncation: Truncation, scale: LogitScale, typed: bool
+        self,
+        encoder: TextEncoder,
+        *,
+        max_length: int,
+        truncation: Truncation,
+        scale: LogitScale,
+        typed: bool,
+        query_prompt: str = "",
     ) -> None:
         self._encoder = encoder
         self._frame = encoder.pair_frame()
@@ -38,23 +45,27 @@ class PairCrossEncoder:
         self._query_room = max_length * 3 // 4 if truncation == "only_second" else None
         self._document_room = max_length if truncation == "only_second" else None
         self._cut = _CUTS[truncation]
+        self._query_prompt = query_prompt
         self._scale = scale
         self._typed = typed and self._frame.typed
 
     def prepare(self, query: str, documents: Sequence[str], instruction: str | None) -> Prepared:
         """Make one call ready."""
-        first = self._encoder.encode(query)[: self._query_room]
+        first = self._encoder.encode(self._query_prompt + query)[: self._query_room]
         seconds = self._encoder.encode_many(documents)
-        sequences = [self._pair(first, second[: self._document_room]) for second in seconds]
+        pairs = [self._shorten(first, second[: self._document_room]) for second in seconds]
+        sequences = [self._join(*pair) for pair in pairs]
         return Prepared(
             sequences,
             finish=lambda outputs, normalize: self._scale.apply(outputs[:, 0], normalize),
-            truncated=sum(len(first) + len(second) > self._room for second in seconds),
+            cut=[len(kept) < len(second) for (_, kept), second in zip(pairs, seconds, strict=True)],
             tokens=sum(map(len, sequences)),
         )
 
-    def _pair(self, first: Ids, second: Ids) -> Tokens:
+    def _shorten(self, first: Ids, second: Ids) -> tuple[Ids, Ids]:
         keep_first, keep_second = self._cut(len(first), len(second), self._room)
-        texts = first[:keep_first], second[:keep_second]
-        types = self._frame.types_around(*texts) if self._typed else None
-        return Tokens(self._frame.put_around(*texts), types)
+        return first[:keep_first], second[:keep_second]
+
+    def _join(self, first: Ids, second: Ids) -> Tokens:
+        types = self._frame.types_around(first, second) if self._typed else None
+        return Tokens(self._frame.put_around(first, second), types)

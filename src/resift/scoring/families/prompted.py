@@ -56,7 +56,7 @@ class PromptedLM:
             [Tokens(ids[len(prefix) :]) for ids in whole],
             finish=lambda outputs, normalize: self._scale.apply(outputs[:, 0], normalize),
             prefix=prefix,
-            truncated=sum(len(body) > asked.room for body in bodies),
+            cut=[len(body) > asked.room for body in bodies],
             tokens=sum(map(len, whole)),
         )
 

@@ -97,6 +97,7 @@ class VectorReader:
         if self.rows(packed) is None:
             bounds = [packed.segments.bounds[segment] for segment in packed.owners]
             states = torch.stack([self._pool(states[start:end]) for start, end in bounds])
+        states = states[:, : self._embed.width]
         return normalize(states, dim=-1) if self._embed.normalize else states
 
     def _pool(self, states: torch.Tensor) -> torch.Tensor:
