@@ -291,7 +291,6 @@ def test_a_small_job_waits_one_breath(giants: int) -> None:
     assert waited <= (breath - 1) + breath * math.ceil((giants + 1) / 4)
 
 
-# FAILS SO FAR: a breath counts no prefix, so it is as many batches as there are sequences.
 @pytest.mark.parametrize("padded", [False, True])
 def test_a_long_prefix_does_not_lengthen_the_breath(*, padded: bool) -> None:
     """A small job waits for a few batches also where a giant one's short sequences continue a long prefix."""

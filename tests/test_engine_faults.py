@@ -155,7 +155,6 @@ def test_a_row_that_is_no_number_fails_its_job_alone(bad: int) -> None:
         _assert_serves(engine)
 
 
-# FAILS SO FAR: the thread dies of it, and all futures wait for ever.
 @pytest.mark.parametrize(
     "nonsense",
     [np.zeros((0, 3)), np.zeros((1, 3)), np.zeros(2), "rows"],
@@ -171,7 +170,6 @@ def test_outputs_of_a_wrong_shape_fail_their_job(nonsense: object) -> None:
         _assert_serves(engine)
 
 
-# FAILS SO FAR: SystemExit ends the thread, and all futures wait for ever.
 @pytest.mark.parametrize("kind", [ValueError, SystemExit])
 def test_a_callback_that_raises_harms_nobody(kind: type[BaseException]) -> None:
     """Whatever a future's callback does, the next job is answered."""
@@ -184,7 +182,6 @@ def test_a_callback_that_raises_harms_nobody(kind: type[BaseException]) -> None:
         _assert_serves(engine)
 
 
-# FAILS SO FAR: threads that never started count as running.
 def test_a_thread_that_cannot_start_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the machine has no thread left the caller hears of it, and the next call is answered."""
     with running(FakeBackend()) as engine:
@@ -195,14 +192,12 @@ def test_a_thread_that_cannot_start_is_started_later(monkeypatch: pytest.MonkeyP
         _assert_serves(engine)
 
 
-# FAILS SO FAR: its future waits for ever.
 def test_a_job_of_nothing_is_answered() -> None:
     """No sequences get no rows, and nobody waits for them."""
     with running(FakeBackend()) as engine:
         assert len(result(engine.submit([]))) == 0
 
 
-# FAILS SO FAR: a thread that waits holds on to its last breath.
 def test_an_answered_job_is_let_go() -> None:
     """An idle engine keeps nothing of what it has answered."""
     backend = FakeBackend()
@@ -234,7 +229,6 @@ def test_out_of_memory_halves_the_limit_for_good(*, padded: bool) -> None:
         assert [backend.cost(batch) for batch in backend.batches[3:]] == [32, 32]
 
 
-# FAILS SO FAR: each batch planned before the limit fell halves it again, down to 1.
 @pytest.mark.parametrize("capacity", [40, 20, 10])
 def test_the_limit_falls_no_further_than_it_must(capacity: int) -> None:
     """Several batches of a breath that do not fit halve the limit until its batches fit, not once for each of them."""
@@ -334,7 +328,6 @@ async def test_a_task_that_stops_waiting_cancels_its_job() -> None:
     assert (7,) not in backend.seen()
 
 
-# FAILS SO FAR: nobody notifies the waiters of a cancelled future.
 def test_who_waits_for_many_futures_hears_of_cancelled_ones() -> None:
     """`concurrent.futures.wait` ends for jobs cancelled while they wait or run as for those that are answered."""
     backend = FakeBackend()
@@ -462,7 +455,6 @@ def test_a_callback_may_close() -> None:
     assert backend.closed_by == list(backend.ran_by)
 
 
-# FAILS SO FAR: the two threads join each other.
 def test_callbacks_of_two_devices_may_close() -> None:
     """Two devices' threads that close their engine at the same time do not wait for each other."""
     backends = FakeBackend(), FakeBackend()
@@ -487,7 +479,6 @@ def test_callbacks_of_two_devices_may_close() -> None:
     assert all(len(backend.closed_by) == 1 for backend in backends)
 
 
-# FAILS SO FAR: `close` joins a thread that wants the job's lock.
 def test_a_callback_may_close_while_another_device_works_on_its_job() -> None:
     """A job that fails on one device may close the engine although another device has rows of that job to deliver."""
     failing, working = FakeBackend(limit=8), FakeBackend(limit=8)
@@ -543,7 +534,6 @@ def test_at_the_end_what_waits_is_dropped_and_what_runs_is_awaited() -> None:
             engine.submit([tokens(1)])
 
 
-# FAILS SO FAR: an unused engine starts its threads only to close, which Python 3.12.1 refuses aloud.
 def test_at_the_end_no_thread_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """An interpreter that ends takes no new threads, so an engine that was never used ends without one."""
     engine = Engine([FakeBackend()])

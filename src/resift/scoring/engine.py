@@ -6,6 +6,8 @@ of it, runs, answers. What a breath leaves of a large job goes to the back of th
 """
 
 import atexit
+import contextlib
+import logging
 import threading
 import weakref
 from collections import deque
@@ -18,7 +20,9 @@ import numpy as np
 from resift.errors import Overloaded, ResiftError, ScoringFailed
 from resift.forking import renew_in_child
 from resift.scoring.backends import Backend, OutOfMemory, Outputs
-from resift.scoring.planning import NO_IDS, Batch, Ids, Item, Tokens, plan_batches
+from resift.scoring.planning import NO_IDS, Batch, Ids, Item, Tokens, batch_cost, plan_batches
+
+logger = logging.getLogger("resift")
 
 _BATCHES_A_BREATH = 4
 _BATCHES_WAITING = 512  # per device; beyond these, new work is refused
@@ -40,7 +44,7 @@ class Engine:
         """Begin anew, with no jobs and no threads, as a forked child must."""
         self._changed = threading.Condition()
         self._queue.clear()
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[_Worker, threading.Thread] = {}
 
     @property
     def breath_tokens(self) -> int:
@@ -58,9 +62,12 @@ class Engine:
             if self._closing:
                 raise ScoringFailed("this ranker is closed; load the model again to go on")
             self._require_room(job)
-            self._queue.append(job)
             self._start()
-            self._changed.notify_all()  # a large job is worth the while of every device
+            if sequences:
+                self._queue.append(job)
+                self._changed.notify_all()  # a large job is worth the while of every device
+        if not sequences:
+            job.end(outputs=np.empty((0, 0), dtype=np.float32))
         return job.future
 
     def close(self, *, wait: bool = True) -> None:
@@ -69,23 +76,25 @@ class Engine:
             self._closing = True
             self._start()  # each device is freed by the thread that owns it
             self._changed.notify_all()
-            threads = [thread for thread in self._threads if thread is not threading.current_thread()]
-        for thread in threads if wait else ():
-            thread.join()
+            threads = list(self._threads.values())
+        if wait and threading.current_thread() not in threads:  # a worker that waits for workers waits for ever
+            for thread in threads:
+                thread.join()
 
     def abandon(self) -> None:
-        """Drop what waits and stop, because the interpreter does."""
+        """Drop what waits and stop, because the interpreter does; it takes no new threads any more."""
         with self._changed:
+            self._closing = True
             while self._queue:
                 self._queue.popleft().future.cancel()
-        self.close(wait=False)
-        for thread in self._threads:
+            self._changed.notify_all()
+        for thread in self._threads.values():
             thread.join(_EXIT_PATIENCE_S)
 
     def _require_room(self, job: "_Job") -> None:
         """Refuse a job that would wait behind too much; an idle engine takes any job."""
         most = sum(worker.limit for worker in self._workers) * _BATCHES_WAITING
-        waiting = sum(waiting.tokens for waiting in self._queue if not waiting.future.done())
+        waiting = sum(waiting.tokens for waiting in self._queue if not waiting.over)
         if waiting and waiting + job.tokens > most:
             raise Overloaded(
                 f"{waiting} tokens wait already, and {job.tokens} more would exceed {most}; "
@@ -93,17 +102,19 @@ class Engine:
             )
 
     def _start(self) -> None:
-        if not self._threads:
-            self._threads = [
-                threading.Thread(target=self._serve, args=(worker,), name="resift-engine", daemon=True)
-                for worker in self._workers
-            ]
-            for thread in self._threads:
+        for worker in self._workers:
+            if worker not in self._threads:
+                thread = threading.Thread(target=self._serve, args=(worker,), name="resift-engine", daemon=True)
                 thread.start()
+                self._threads[worker] = thread
 
     def _serve(self, worker: "_Worker") -> None:
-        while breath := self._take_breath(worker):
+        while True:
+            breath = self._take_breath(worker)
+            if not breath:
+                break
             worker.run(breath)
+            del breath  # or it would be kept alive while the thread waits for the next
         worker.backend.close()
 
     def _take_breath(self, worker: "_Worker") -> "list[_Part]":
@@ -111,19 +122,19 @@ class Engine:
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._queue or self._closing)
-                breath = self._claim(worker.limit)
+                breath = self._claim(worker)
                 if breath or (self._closing and not self._queue):
                     return breath
 
-    def _claim(self, limit: int) -> "list[_Part]":
-        budget = limit * _BATCHES_A_BREATH
-        share = max(limit, budget // max(1, len(self._queue)))
+    def _claim(self, worker: "_Worker") -> "list[_Part]":
+        budget = worker.limit * _BATCHES_A_BREATH
+        share = max(worker.limit, budget // max(1, len(self._queue)))
         parts: list[_Part] = []
         for _ in range(len(self._queue)):
             job = self._queue.popleft()
-            if job.future.done():  # cancelled, or failed already
+            if job.over:
                 continue
-            claimed, spent = job.claim(min(share, budget))
+            claimed, spent = job.claim(min(share, budget), worker)
             parts.extend(_Part(job, position) for position in claimed)
             budget -= spent
             if job.unclaimed:
@@ -144,23 +155,35 @@ class _Job:
         self.unclaimed = sorted(range(len(sequences)), key=lambda at: len(sequences[at]))
         self._unanswered = len(sequences)
         self._outputs: Outputs | None = None
+        self._ended = False
         self._lock = threading.Lock()
 
-    def claim(self, budget: int) -> tuple[list[int], int]:
-        """Take the longest sequences off the job until `budget` tokens are spent; at least one, however long."""
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits for the rest: the job is answered, has failed or was cancelled."""
+        if self.future.cancelled():
+            self.end()
+        return self._ended
+
+    def claim(self, budget: int, worker: "_Worker") -> tuple[list[int], int]:
+        """Take the longest sequences off the job until the budget is spent; at least one, however long."""
         claimed: list[int] = []
         spent = 0
-        while self.unclaimed and (not claimed or spent + len(self.sequences[self.unclaimed[-1]]) <= budget):
+        while self.unclaimed:
+            length = len(self.sequences[self.unclaimed[-1]])
+            cost = length + worker.share_of_prefix(len(self.prefix), length)
+            if claimed and spent + cost > budget:
+                break
             claimed.append(self.unclaimed.pop())
-            spent += len(self.sequences[claimed[-1]])
-        self.tokens -= spent
+            spent += cost
+            self.tokens -= length
         return claimed, spent
 
     def answer(self, positions: list[int], outputs: Outputs) -> None:
-        """Take in some rows; with the last of them the future is done."""
-        if not np.isfinite(outputs).all():
-            broken = int((~np.isfinite(outputs)).any(axis=1).sum())
-            self.fail(
+        """Take in some rows; with the last of them the job ends."""
+        broken = int((~np.isfinite(outputs)).any(axis=1).sum())
+        if broken:
+            self.end(
                 ScoringFailed(
                     f"the model's output is not a finite number for {broken} of {len(self.sequences)} texts; "
                     "if it runs in half precision, load it with dtype='float32'"
@@ -172,14 +195,20 @@ class _Job:
                 self._outputs = np.empty((len(self.sequences), outputs.shape[1]), dtype=np.float32)
             self._outputs[positions] = outputs
             self._unanswered -= len(positions)
-            if not self._unanswered and not self.future.done() and self.future.set_running_or_notify_cancel():
-                self.future.set_result(self._outputs)
+            complete = self._outputs if not self._unanswered else None
+        if complete is not None:
+            self.end(outputs=complete)
 
-    def fail(self, error: ResiftError) -> None:
-        """End the job with an error, unless it has ended."""
+    def end(self, error: ResiftError | None = None, *, outputs: Outputs | None = None) -> None:
+        """End the job once, and tell whoever waits; outside the lock, because callbacks may do anything."""
         with self._lock:
-            if not self.future.done() and self.future.set_running_or_notify_cancel():
-                self.future.set_exception(error)
+            ended, self._ended = self._ended, True
+        if ended or not self.future.set_running_or_notify_cancel():
+            return
+        if error is None:
+            self.future.set_result(outputs)  # type: ignore[arg-type]  # None only for cancelled jobs
+        else:
+            self.future.set_exception(error)
 
 
 class _Part(NamedTuple):
@@ -201,60 +230,84 @@ class _Worker:
         self.backend = backend
         self.limit = backend.max_batch_tokens
 
+    def share_of_prefix(self, shared: int, length: int) -> int:
+        """Return how many tokens of a shared prefix one of the sequences that fill a batch with it pays for."""
+        return shared if self.backend.padded else shared * length // max(length, self.limit - shared)
+
     def run(self, breath: list[_Part]) -> None:
-        """Plan across all jobs of a breath, and run batch after batch."""
-        groups = {job: group for group, job in enumerate(dict.fromkeys(part.job for part in breath))}
-        items = [Item(len(part.tokens), groups[part.job], len(part.job.prefix)) for part in breath]
-        for positions in plan_batches(items, self.limit, padded=self.backend.padded):
-            self._run_batch([breath[at] for at in positions])
+        """Plan across all jobs of a breath, run batch after batch, and leave no job without an end."""
+        try:
+            self._run(breath)
+        except BaseException as error:
+            logger.exception("a callback of a finished call failed")
+            for job in _by_job(breath):
+                with contextlib.suppress(BaseException):
+                    _fail(job, error)
+
+    def _run(self, parts: list[_Part]) -> None:
+        limit = self.limit
+        for positions in plan_batches(_items(parts), limit, padded=self.backend.padded):
+            batch = [parts[at] for at in positions]
+            if self.limit < limit:  # it was planned for more than fits
+                self._run(batch)
+            else:
+                self._run_batch(batch)
 
     def _run_batch(self, parts: list[_Part], *, alone: bool = False) -> None:
-        parts = [part for part in parts if not part.job.future.done()]
+        parts = [part for part in parts if not part.job.over]
         if not parts:
             return
         try:
-            outputs = self.backend.run(_batch(parts))
+            outputs = _rows(self.backend.run(_batch(parts)), len(parts))
+            for job, rows in _by_job(parts).items():
+                job.answer([parts[row].position for row in rows], outputs[rows])
         except OutOfMemory as error:
             self._run_smaller(parts, error)
         except BaseException as error:  # noqa: BLE001 - whatever happened, the futures end and the thread lives
             self._run_apart(parts, error, alone=alone)
-        else:
-            for job, rows in _by_job(parts).items():
-                job.answer([parts[row].position for row in rows], outputs[rows])
 
     def _run_smaller(self, parts: list[_Part], error: OutOfMemory) -> None:
-        """Halve the limit for good, and run the batch in halves; only a sequence that does not fit alone fails."""
+        """Halve the limit for good, and plan the batch anew; only a sequence that does not fit alone fails."""
         if len(parts) == 1:
             failure = ScoringFailed(
                 f"a text of {len(parts[0].tokens)} tokens does not fit the device's memory even alone; "
                 "load the model with a smaller max_length, in half precision, or on a larger device"
             )
             failure.__cause__ = error
-            parts[0].job.fail(failure)
+            parts[0].job.end(failure)
             return
-        self.limit = max(1, self.limit // 2)
-        middle = len(parts) // 2
-        self._run_batch(parts[:middle])
-        self._run_batch(parts[middle:])
+        cost = batch_cost(_items(parts), padded=self.backend.padded)
+        self.limit = max(1, min(self.limit, cost) // 2)
+        self._run(parts)
 
     def _run_apart(self, parts: list[_Part], error: BaseException, *, alone: bool) -> None:
         """Try each job of a failed batch alone, once; what fails alone fails for good, and alone."""
-        jobs = _by_job(parts)
-        if not alone:
-            for rows in jobs.values():
+        for job, rows in _by_job(parts).items():
+            if alone:
+                _fail(job, error)
+            else:
                 self._run_batch([parts[row] for row in rows], alone=True)
-            return
-        for job in jobs:
-            failure = ScoringFailed(
-                f"the model failed on this call: {type(error).__name__}: {error}".partition("\n")[0]
-            )
-            failure.__cause__ = error
-            job.fail(failure)
+
+
+def _fail(job: _Job, error: BaseException) -> None:
+    failure = ScoringFailed(f"the model failed on this call: {type(error).__name__}: {error}".partition("\n")[0])
+    failure.__cause__ = error
+    job.end(failure)
+
+
+def _rows(outputs: Outputs, count: int) -> Outputs:
+    if np.ndim(outputs) != 2 or len(outputs) != count:
+        raise ScoringFailed(f"the backend returned {np.shape(outputs)} for {count} sequences. This is a bug.")
+    return outputs
+
+
+def _items(parts: list[_Part]) -> list[Item]:
+    groups = {job: group for group, job in enumerate(_by_job(parts))}
+    return [Item(len(part.tokens), groups[part.job], len(part.job.prefix)) for part in parts]
 
 
 def _batch(parts: list[_Part]) -> Batch:
-    jobs = list(_by_job(parts))
-    with_prefix = [job for job in jobs if len(job.prefix)]
+    with_prefix = [job for job in _by_job(parts) if len(job.prefix)]
     places = {job: place for place, job in enumerate(with_prefix)}
     return Batch(
         sequences=[part.tokens for part in parts],

@@ -79,6 +79,14 @@ def plan_batches(items: Sequence[Item], limit: int, *, padded: bool = False) -> 
     return batches
 
 
+def batch_cost(items: Sequence[Item], *, padded: bool = False) -> int:
+    """Return how many tokens one batch of all items costs."""
+    cost = _Cost(padded=padded)
+    for item in items:
+        cost.add(item)
+    return cost.longest * cost.count if padded else cost.tokens
+
+
 class _Cost:
     """The tokens that the batch being filled costs."""
 
