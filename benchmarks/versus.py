@@ -81,9 +81,9 @@ def write_model(folder: Path) -> list[str]:
         num_hidden_layers=6,
         num_attention_heads=12,
         intermediate_size=1536,
-        num_labels=1,
     )
-    model = BertForSequenceClassification(config).eval()
+    config.num_labels = 1
+    model = BertForSequenceClassification(config)
     for name, weight in model.named_parameters():
         if weight.dim() == 2:  # a matrix; wider than the usual start, so that scores spread
             torch.nn.init.normal_(weight, std=0.06 if "embeddings" in name else 1.5 / weight.shape[1] ** 0.5)
@@ -106,7 +106,7 @@ def _tokenizer() -> str:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     words += [a + b + c + d for a in letters for b in letters for c in letters for d in letters]
     vocabulary = {word: at for at, word in enumerate(words[:VOCABULARY_SIZE])}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106 - a token of text
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
@@ -159,7 +159,8 @@ def _record(variants: list[Variant], arguments: argparse.Namespace) -> dict[str,
     pairs = arguments.queries * arguments.documents
     return {
         "model": "BERT cross-encoder 384 x 6, random weights",
-        "machine": platform.processor() or platform.machine(),
+        "machine": _processor(),
+        "matmul ceiling, GFLOP/s": {dtype: _ceiling(dtype) for dtype in ("float32", "bfloat16")},
         "threads": arguments.threads,
         "rounds": arguments.rounds,
         "pairs a round": pairs,
@@ -179,9 +180,37 @@ def _record(variants: list[Variant], arguments: argparse.Namespace) -> dict[str,
     }
 
 
+def _processor() -> str:
+    """Return what the machine says of its processor: family and model, too, where the name hides them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    stripped = {key.strip(): value.strip() for key, value in found.items()}
+    return f"{stripped.get('model name')}, family {stripped.get('cpu family')}, model {stripped.get('model')}"
+
+
+def _ceiling(dtype: str) -> float:
+    """Return the most that a large matrix product reaches here, by the faster of the two ways that torch has."""
+    import torch
+
+    from resift.scoring.backends.torch.linears import PlainLinear, PrepackedLinear
+
+    weight, states = (torch.randn(1024, 1024).to(getattr(torch, dtype)) for _ in range(2))
+    best = 0.0
+    with torch.inference_mode():
+        for layer in (PlainLinear(weight, None), PrepackedLinear(weight, None)):
+            for _ in range(30):
+                start = time.perf_counter()
+                layer(states)
+                best = max(best, 2 * 1024**3 / (time.perf_counter() - start) / 1e9)
+    return round(best)
+
+
 def _show(record: dict[str, object]) -> None:
     title = f"{record['model']}; {record['threads']} threads, median of {record['rounds']} interleaved rounds"
-    table = Table(title=title)
+    table = Table(title=title, caption=f"{record['machine']}; matmul ceiling {record['matmul ceiling, GFLOP/s']}")
     table.add_column("variant")
     for column in ("pairs/s", "ratio", "slowest - fastest", "largest difference"):
         table.add_column(column, justify="right")

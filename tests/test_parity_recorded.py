@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import resift
 import tiny
 
@@ -80,7 +81,7 @@ def _takes_instruction(package: str, case: dict[str, Any]) -> bool:
 def _ids(
     ranker: resift.LocalRanker, query: str, documents: list[str], instruction: str | None
 ) -> tuple[list[int] | None, list[list[int]]]:
-    prepared = ranker._hold.family.prepare(query, documents, instruction)
+    prepared = ranker._hold.family.prepare(query, documents, instruction)  # noqa: SLF001 - what the model is fed
     whole = [[*prepared.prefix.tolist(), *sequence.ids.tolist()] for sequence in prepared.sequences]
     if len(whole) == len(documents):
         return None, whole

@@ -44,6 +44,7 @@ class Engine:
         """Begin anew, with no jobs and no threads, as a forked child must."""
         self._changed = threading.Condition()
         self._queue.clear()
+        self._waiting = 0  # tokens
         self._threads: dict[_Worker, threading.Thread] = {}
 
     @property
@@ -65,6 +66,7 @@ class Engine:
             self._start()
             if sequences:
                 self._queue.append(job)
+                self._waiting += job.tokens
                 self._changed.notify_all()  # a large job is worth the while of every device
         if not sequences:
             job.end(outputs=np.empty((0, 0), dtype=np.float32))
@@ -94,10 +96,12 @@ class Engine:
     def _require_room(self, job: "_Job") -> None:
         """Refuse a job that would wait behind too much; an idle engine takes any job."""
         most = sum(worker.limit for worker in self._workers) * _BATCHES_WAITING
-        waiting = sum(waiting.tokens for waiting in self._queue if not waiting.over)
-        if waiting and waiting + job.tokens > most:
+        if self._waiting and self._waiting + job.tokens > most:
+            self._queue = deque(waiting for waiting in self._queue if not waiting.over)
+            self._waiting = sum(waiting.tokens for waiting in self._queue)
+        if self._waiting and self._waiting + job.tokens > most:
             raise Overloaded(
-                f"{waiting} tokens wait already, and {job.tokens} more would exceed {most}; "
+                f"{self._waiting} tokens wait already, and {job.tokens} more would exceed {most}; "
                 "try again later, or add a device"
             )
 
@@ -132,10 +136,12 @@ class Engine:
         parts: list[_Part] = []
         for _ in range(len(self._queue)):
             job = self._queue.popleft()
+            self._waiting -= job.tokens
             if job.over:
                 continue
             claimed, spent = job.claim(min(share, budget), worker)
             parts.extend(_Part(job, position) for position in claimed)
+            self._waiting += job.tokens
             budget -= spent
             if job.unclaimed:
                 self._queue.append(job)

@@ -71,14 +71,18 @@ class HeadReader:
 class _Handed(nn.Module):
     """A backbone whose output was computed elsewhere."""
 
+    def __init__(self) -> None:
+        from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
+
+        super().__init__()
+        self._form = BaseModelOutputWithPoolingAndCrossAttentions
+
     def give(self, states: torch.Tensor, pooled: torch.Tensor | None) -> None:
         self._output = (states, pooled)
 
     def forward(self, *_: Any, **__: Any) -> Any:
-        from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
-
         states, pooled = self._output
-        return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=states, pooler_output=pooled)
+        return self._form(last_hidden_state=states, pooler_output=pooled)
 
 
 class VectorReader:
