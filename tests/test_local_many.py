@@ -22,6 +22,7 @@ from resift.errors import InvalidInput, ScoringFailed
 from resift.scoring.backends import Outputs
 from resift.scoring.backends.torch.running import TorchBackend
 from resift.scoring.planning import Batch
+from resift.types import Request
 
 Requests = Any
 Many = Callable[..., Generator[Ranking]]
@@ -223,18 +224,23 @@ def test_a_giant_request_waits_its_turn(model: Path, many: Many, monkeypatch: py
 def test_stopping_early_cancels_what_waits(model: Path, many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever stops after the first ranking pays for little more: what was read ahead is never run."""
     ran: list[int] = []
-    goes_on, run = threading.Event(), TorchBackend.run
+    ahead, goes_on, run = threading.Event(), threading.Event(), TorchBackend.run
 
     def gated(backend: TorchBackend, batch: Batch) -> Outputs:
         ran.append(len(batch.sequences))
-        if len(ran) > 1:
-            goes_on.wait(10)
+        (ahead if len(ran) == 1 else goes_on).wait(10)
         return run(backend, batch)
+
+    def reading() -> Iterator[Request]:
+        for request in _endless(asked):
+            if len(asked) > 4:
+                ahead.set()
+            yield request
 
     monkeypatch.setattr(TorchBackend, "run", gated)
     asked: list[int] = []
     with resift.load(model, max_batch_tokens=16) as ranker:
-        _first(many(ranker, _endless(asked)), 1)
+        _first(many(ranker, reading()), 1)
         goes_on.set()
 
     assert len(asked) > 4

@@ -40,7 +40,6 @@ REBUILT = {
     "distilbert-cross": set(),
     "deberta-cross": {FULL_WIDTH},
     "modernbert-cross": set(),
-    "qwen3-cross": set(),
 }
 TYPED = {"bert-cross", "electra-cross"}
 IDENTITY = "torch.nn.modules.linear.Identity"

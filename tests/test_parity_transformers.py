@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 import resift
 import tiny
 from resift.scoring.families import Prepared
-from resift.scoring.planning import NO_IDS, Tokens
+from resift.scoring.planning import Tokens
 
 LOGIT = 2e-6  # packed rows are not summed in the order of rows alone; the reference differs as much from itself
 SCORE = 1e-6  # behind a sigmoid
@@ -157,8 +157,9 @@ def test_conversion_parity(model: Prompted, build: Build) -> None:
     reference = AutoModelForSequenceClassification.from_pretrained(directory)
     sequences = [Tokens(np.array(sequence, dtype=np.int32)) for sequence in ids]
 
-    with resift.load(directory, device="cpu", normalize=False) as ranker:
-        found = ranker._hold.submit(sequences, NO_IDS).result()[:, 0]  # noqa: SLF001 - the ids are the prompt's
+    with model.open(directory) as ranker:
+        assert _read(ranker, tiny.QUERY, DOCUMENTS) == ids
+        found = ranker.score(tiny.QUERY, DOCUMENTS)
     _assert_close(found, expected, LOGIT)
     _assert_close(found, _classify(reference, sequences), LOGIT)
 

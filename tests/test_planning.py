@@ -55,9 +55,18 @@ def test_batches_partition_the_work(*, items: list[Item], limit: int, padded: bo
 
 @given(_works(), LIMITS)
 def test_a_packed_batch_respects_the_limit(items: list[Item], limit: int) -> None:
-    """Lengths and prefixes of a packed batch sum up to the limit at most, unless it is a single sequence."""
+    """Neither lengths nor prefixes of a packed batch exceed the limit, unless it is one sequence, or one group."""
     for batch in _planned(items, limit, padded=False):
-        assert len(batch) == 1 or _cost(batch, padded=False) <= limit
+        groups = {item.group: item.shared for item in batch}
+        assert len(batch) == 1 or sum(item.length for item in batch) <= limit
+        assert len(groups) == 1 or sum(groups.values()) <= limit
+
+
+def test_a_long_prefix_is_not_computed_for_every_few() -> None:
+    """A prefix that almost fills a batch is joined by as many as fit a batch without it."""
+    items = [Item(100, 7, 1900)] * 40
+
+    assert [len(batch) for batch in plan_batches(items, 2048)] == [20, 20]
 
 
 @given(_works(), LIMITS)
@@ -156,7 +165,8 @@ def test_a_prefix_counts_once_a_batch() -> None:
     """Packed, sequences that share a prefix pay for it together, in each batch anew."""
     items = [Item(2, 7, 4)] * 5
 
-    assert plan_batches(items, 8) == [[0, 1], [2, 3], [4]]
+    assert plan_batches(items, 4) == [[0, 1], [2, 3], [4]]
+    assert plan_batches(items, 8) == [[0, 1, 2, 3], [4]]
     assert plan_batches(items, 14) == [[0, 1, 2, 3, 4]]
 
 

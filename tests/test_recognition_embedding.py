@@ -206,14 +206,14 @@ def _texts(directory: Path, recognised: Recognised, instruction: str | None = No
         ({}, "panda", "bamboo"),
         ({"query": "query: "}, "query: panda", "bamboo"),
         ({"query": "query: ", "document": "text: "}, "query: panda", "text: bamboo"),
-        ({"query": "query: ", "passage": "passage: "}, "query: panda", "passage: bamboo"),
-        ({"corpus": "corpus: "}, "panda", "corpus: bamboo"),
+        ({"query": "query: ", "passage": "passage: "}, "query: panda", "bamboo"),
+        ({"corpus": "corpus: "}, "panda", "bamboo"),
         ({"passage": "no: ", "document": "yes: "}, "panda", "yes: bamboo"),
         ({"classification": "classify: "}, "panda", "bamboo"),
     ],
 )
 def test_prompts_go_in_front(prompts: dict[str, str], query: str, document: str, directory: Path) -> None:
-    """Saved prompts are put before queries and documents, under any name that sentence-transformers knows them by."""
+    """The prompts saved as query and document go in front, as sentence-transformers 6 does it; no others do."""
     tiny.build("bert-embedding", directory, prompts=prompts)
     encoder = TextEncoder(directory / "tokenizer.json")
 

@@ -106,10 +106,19 @@ def test_a_head_that_was_never_trained_is_refused(kind: str, named: str, lost: s
     assert len(kept) < len(weights)
     save_file(kept, directory / "model.safetensors", {"format": "pt"})
 
-    message = _refused(directory)
+    like = PROMPT if kind == "qwen3-cross" else None
+    message = _refused(directory, like=like)
 
     assert lost in message
     assert "random" in message
+
+
+def test_a_classifier_that_joins_texts_without_a_seam_is_refused(directory: Path) -> None:
+    """Query and document with nothing between them would be read as one text; what they were made from is asked for."""
+    message = _refused(tiny.build("qwen3-cross", directory))
+
+    assert "nothing between query and document" in message
+    assert "like=" in message
 
 
 def test_a_backbone_that_claims_a_head_is_refused(directory: Path) -> None:
@@ -133,7 +142,7 @@ def test_a_model_that_transformers_does_not_know_is_refused(directory: Path) -> 
 
 
 @pytest.mark.parametrize("like", [PROMPT, MXBAI])
-@pytest.mark.parametrize("kind", ["bert-cross", "bert-embedding", "qwen3-cross"])
+@pytest.mark.parametrize("kind", ["bert-cross", "bert-embedding"])
 def test_only_a_language_model_is_asked_with_a_prompt(kind: str, like: Any, directory: Path) -> None:
     """A prompt for a model that does not answer is refused, with what the model is."""
     message = _refused(tiny.build(kind, directory), like=like)

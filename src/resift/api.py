@@ -62,7 +62,7 @@ def load(
     """
     return LocalRanker(
         Settings(
-            model="lexical" if model is None else fspath(model),
+            model="lexical" if model is None else fspath(model) if isinstance(model, PathLike) else model,
             like=like,
             backend=backend,
             device=tuple(device) if isinstance(device, list | tuple) else device,

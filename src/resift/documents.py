@@ -54,6 +54,13 @@ def render(document: Document, position: int, fields: Sequence[str] | None = Non
     return valid_text("\n".join(lines))
 
 
+def require_fields(documents: Sequence[Document], fields: Sequence[str] | None) -> None:
+    """Refuse fields that none of the mappings has: they are misspelt, or belong to other documents."""
+    mappings = [document for document in documents if isinstance(document, Mapping)]
+    if fields is not None and mappings and not any(field in mapping for mapping in mappings for field in fields):
+        raise InvalidInput(f"none of the documents has any of the fields {list(fields)!r}; check how they are spelt")
+
+
 def valid_text(text: str) -> str:
     """Return `text` with every lone surrogate, which no tokenizer can read, replaced by U+FFFD."""
     try:

@@ -1,6 +1,7 @@
 """What a forked child has to renew: locks that another thread held, and threads that did not come along."""
 
 import os
+import threading
 import weakref
 from typing import Protocol
 
@@ -18,6 +19,24 @@ _KNOWN: "weakref.WeakSet[Renewable]" = weakref.WeakSet()
 def renew_in_child(thing: Renewable) -> None:
     """Remember to renew `thing` in every forked child for as long as it lives."""
     _KNOWN.add(thing)
+
+
+class Lock:
+    """A lock that is free in a forked child, whoever held it in the parent."""
+
+    def __init__(self) -> None:
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Begin anew in a forked child."""
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def _renew_all() -> None:

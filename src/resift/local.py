@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from resift.documents import read_documents, read_instruction, read_query, render
+from resift.documents import read_documents, read_instruction, read_query, render, require_fields
 from resift.errors import InvalidInput, Overloaded
 from resift.progress import progress_bar
 from resift.scoring.backends import Outputs
@@ -144,7 +144,7 @@ class LocalRanker:
                     yield self._ranking(call, await asyncio.wrap_future(call.future))
                     advance()
         finally:
-            await asyncio.to_thread(reading.close)
+            reading.close()
 
     def close(self) -> None:
         """Let go of the model; when no other ranker holds it, answer what was accepted and free its memory."""
@@ -172,16 +172,17 @@ class LocalRanker:
 
     def _prepare(self, call: "_Call", instruction: str | None) -> None:
         """Turn the caller's texts into ids, in whatever thread this is."""
-        self._hold.require()
+        family = self._hold.family
         query, told = read_query(call.query), read_instruction(instruction)
         if told is not None:
             self._require_instructable()
+        require_fields(call.documents, self._settings.fields)
         texts = [render(document, at, self._settings.fields) for at, document in enumerate(call.documents)]
         if texts:
             # a text that comes twice is read once, so that copies tie exactly
             places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
             chosen = self._settings.instruction if told is None else told
-            call.prepared = self._hold.family.prepare(query, list(places), chosen)
+            call.prepared = family.prepare(query, list(places), chosen)
             call.places = [places[text] for text in texts]
 
     def _submit(self, call: "_Call") -> "Future[Outputs]":
@@ -199,7 +200,7 @@ class LocalRanker:
         try:
             for call in self._prepared(requests, cut, instruction):
                 yield from self._submit_in_turn(call, waiting)
-                while self._is_far_ahead(waiting):
+                while waiting and (waiting[0].future.done() or self._is_far_ahead(waiting)):
                     yield waiting.popleft()
             while waiting:
                 yield waiting.popleft()
@@ -287,20 +288,26 @@ class _Reading:
     def __init__(self, calls: Generator[_Call]) -> None:
         self._calls = calls
         self._lock = threading.Lock()
+        self._closed = False
         self._last: _Call | None = None
 
     def next(self) -> _Call | None:
         """Return the next call, None behind the last."""
         with self._lock:
-            self._last = next(self._calls, None)
-            return self._last
+            call = next(self._calls, None)
+            self._last = call
+        if self._closed:
+            self.close()
+        return call
 
     def close(self) -> None:
-        """Cancel what nobody will wait for any more."""
-        with self._lock:
+        """Cancel what nobody will wait for any more; a source that is being read is closed when it has answered."""
+        self._closed = True
+        if self._lock.acquire(blocking=False):
             self._calls.close()
             if self._last is not None:
                 self._last.future.cancel()
+            self._lock.release()
 
 
 def _result(future: "Future[Outputs]") -> Outputs:

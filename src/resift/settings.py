@@ -54,6 +54,11 @@ class Prompt:
         for name in ("{query}", "{document}"):
             if sum(name in piece for piece in self.pieces) != 1:
                 raise InvalidInput(f"exactly one of Prompt.pieces must hold {name}: {self.pieces!r}")
+        if self.without_instruction is not None and "{instruction}" not in "".join(self.pieces):
+            raise InvalidInput("Prompt.without_instruction replaces the piece with {instruction}, and there is none")
+        bare = self.pieces_with(instruction=False)
+        if not all(any(name in piece for piece in bare) for name in ("{query}", "{document}")):
+            raise InvalidInput("Prompt.without_instruction must hold what the piece that it replaces holds beside it")
         if not self.positive:
             raise InvalidInput("Prompt.positive must name the token whose logit means 'relevant', for example 'yes'")
 
@@ -99,6 +104,9 @@ class Settings:
             raise InvalidInput(f"device must be a name such as 'cuda:0', or a list of such names, not {self.device!r}")
         if not isinstance(self.normalize, bool | None):
             raise InvalidInput(f"normalize must be None, True or False, not {self.normalize!r}")
+        for name in ("trust_remote_code", "local_files_only"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidInput(f"{name} must be True or False, not {getattr(self, name)!r}")
         if self.fields is not None and not self.fields:
             raise InvalidInput("fields names no field; leave it out to read all")
 

@@ -145,7 +145,7 @@ _CACHED = re.compile(r"models--(?P<owner>[^/\\]+?)--(?P<name>[^/\\]+)")
 
 
 def find_row(model: str) -> Row | None:
-    """Return the row of a model, by its id in any case, or by its folder in the hub's cache."""
+    """Return the row of a model: by its id in any case, by its folder in the hub's cache, or of a copy by its name."""
     return _look_up(ROWS, model)
 
 
@@ -161,8 +161,13 @@ def restrictive_licence(model: str) -> str | None:
 
 def _look_up(table: Mapping[str, Value], model: str) -> Value | None:
     cached = _CACHED.search(model)
-    wanted = (f"{cached['owner']}/{cached['name']}" if cached else model).casefold()
-    return next((value for name, value in table.items() if name.casefold() == wanted), None)
+    wanted = (f"{cached['owner']}/{cached['name']}" if cached else model).casefold().rstrip("/\\")
+    own_name = re.split(r"[/\\]", wanted)[-1]
+    for name, value in table.items():
+        # a folder that is called as the model is taken for a copy of it
+        if name.casefold() == wanted or name.casefold().partition("/")[2] == own_name:
+            return value
+    return None
 
 
 def row_of(name: str) -> Row:

@@ -75,13 +75,22 @@ class Engine:
     def close(self, *, wait: bool = True) -> None:
         """Answer what was accepted, then free the devices. Calling it again changes nothing."""
         with self._changed:
+            unused = [] if self._closing else [worker for worker in self._workers if worker not in self._threads]
             self._closing = True
-            self._start()  # each device is freed by the thread that owns it
             self._changed.notify_all()
             threads = list(self._threads.values())
+        for worker in unused:  # each other device is freed by the thread that owns it
+            worker.backend.close()
         if wait and threading.current_thread() not in threads:  # a worker that waits for workers waits for ever
             for thread in threads:
                 thread.join()
+
+    def forget(self) -> None:
+        """Close soon, without ever waiting for a lock: garbage is collected while others may hold any."""
+        self._closing = True
+        if self._changed.acquire(blocking=False):
+            self._changed.notify_all()
+            self._changed.release()
 
     def abandon(self) -> None:
         """Drop what waits and stop, because the interpreter does; it takes no new threads any more."""
@@ -131,7 +140,8 @@ class Engine:
                     return breath
 
     def _claim(self, worker: "_Worker") -> "list[_Part]":
-        budget = worker.limit * _BATCHES_A_BREATH
+        fair = -(-self._waiting // len(self._workers))
+        budget = min(worker.limit * _BATCHES_A_BREATH, max(worker.limit, fair))
         share = max(worker.limit, budget // max(1, len(self._queue)))
         parts: list[_Part] = []
         for _ in range(len(self._queue)):
@@ -238,7 +248,7 @@ class _Worker:
 
     def share_of_prefix(self, shared: int, length: int) -> int:
         """Return how many tokens of a shared prefix one of the sequences that fill a batch with it pays for."""
-        return shared if self.backend.padded else shared * length // max(length, self.limit - shared)
+        return shared if self.backend.padded else shared * length // max(length, self.limit)
 
     def run(self, breath: list[_Part]) -> None:
         """Plan across all jobs of a breath, run batch after batch, and leave no job without an end."""
@@ -297,7 +307,7 @@ class _Worker:
 
 def _fail(job: _Job, error: BaseException) -> None:
     failure = ScoringFailed(f"the model failed on this call: {type(error).__name__}: {error}".partition("\n")[0])
-    failure.__cause__ = error
+    failure.__cause__ = error.with_traceback(None)  # its frames would keep the failed pass's memory
     job.end(failure)
 
 

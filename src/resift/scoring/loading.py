@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -12,12 +13,12 @@ from resift.checkpoint import open_checkpoint
 from resift.errors import ModelUnsupported, ScoringFailed
 from resift.forking import renew_in_child
 from resift.scoring.backends import Backend, Outputs
-from resift.scoring.backends.torch import open_torch
-from resift.scoring.catalog import restrictive_licence, why_unsuitable
+from resift.scoring.backends.torch import check_torch, open_torch
+from resift.scoring.catalog import restrictive_licence, row_of, why_unsuitable
 from resift.scoring.engine import Engine
 from resift.scoring.families import Family
 from resift.scoring.families.lexical import Lexical
-from resift.scoring.planning import Batch, Ids, Tokens
+from resift.scoring.planning import Ids, Tokens
 from resift.scoring.recognition import recognise
 from resift.settings import Settings
 
@@ -25,7 +26,7 @@ logger = logging.getLogger("resift")
 
 # Texts of very different lengths, on which a model of unknown make is tried packed and plain.
 _SAMPLE_QUERY = "what do pandas eat?"
-_SAMPLE_DOCUMENTS = ("", "Bamboo.", "The giant panda eats bamboo, and little else. " * 20)
+_SAMPLE_DOCUMENTS = ("A", "Bamboo eaters.", "The giant panda eats bamboo, and little else. " * 20)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,11 +36,6 @@ class LoadedModel:
     family: Family
     engine: Engine | None = None
 
-    def close(self, *, wait: bool) -> None:
-        """Answer what was accepted, then free the devices."""
-        if self.engine is not None:
-            self.engine.close(wait=wait)
-
 
 def load_model(settings: Settings) -> LoadedModel:
     """Load a model as the settings say."""
@@ -48,6 +44,10 @@ def load_model(settings: Settings) -> LoadedModel:
     for named in (settings.model, settings.like):
         if isinstance(named, str) and (reason := why_unsuitable(named)):
             raise ModelUnsupported(f"{named} cannot be run here: {reason}; choose another model")
+    devices = [settings.device] if isinstance(settings.device, str) else settings.device
+    if isinstance(settings.like, str):
+        row_of(settings.like)
+    check_torch(settings.model, devices)
     checkpoint = open_checkpoint(
         settings.model,
         revision=settings.revision,
@@ -55,10 +55,7 @@ def load_model(settings: Settings) -> LoadedModel:
         cache_dir=settings.cache_dir,
     )
     recognised = recognise(checkpoint, settings)
-    prepared = recognised.family.prepare(_SAMPLE_QUERY, _SAMPLE_DOCUMENTS, None)
-    sample = Batch(
-        prepared.sequences, *(((prepared.prefix,), (0,) * len(prepared.sequences)) if len(prepared.prefix) else ())
-    )
+    sample = recognised.family.prepare(_SAMPLE_QUERY, _SAMPLE_DOCUMENTS, None).batch()
     backends: list[Backend] = [
         open_torch(
             checkpoint,
@@ -70,7 +67,7 @@ def load_model(settings: Settings) -> LoadedModel:
             max_batch_tokens=settings.max_batch_tokens,
             trust_remote_code=settings.trust_remote_code,
         )
-        for device in ([settings.device] if isinstance(settings.device, str) else settings.device)
+        for device in devices
     ]
     _mention_licence(settings)
     return LoadedModel(recognised.family, Engine(backends))
@@ -88,6 +85,7 @@ class SharedModels:
 
     def __init__(self) -> None:
         self._slots: dict[object, _Slot] = {}
+        self._forgotten: deque[object] = deque()
         self.renew()
         renew_in_child(self)
 
@@ -101,6 +99,7 @@ class SharedModels:
         """Return the model for the settings, loaded now if nobody holds it, and the key to release it by."""
         key = _key(settings)
         with self._lock:
+            self._drain()
             slot = self._slots.setdefault(key, _Slot())
             slot.holders += 1
         try:
@@ -112,16 +111,35 @@ class SharedModels:
             self.release(key)
             raise
 
-    def release(self, key: object, *, wait: bool = True) -> None:
+    def release(self, key: object) -> None:
         """Let go of a model; the last to do so closes it, and waits until what was accepted is answered."""
         with self._lock:
-            slot = self._slots[key]
-            slot.holders -= 1
-            if slot.holders:
-                return
-            del self._slots[key]
-        if slot.loaded is not None:
-            slot.loaded.close(wait=wait)
+            loaded = self._take_out(key)
+            self._drain()
+        if loaded is not None and loaded.engine is not None:
+            loaded.engine.close()
+
+    def forget(self, key: object) -> None:
+        """Let go of a model when a ranker is collected as garbage: soon, without ever waiting for a lock."""
+        self._forgotten.append(key)
+        if self._lock.acquire(blocking=False):
+            self._drain()
+            self._lock.release()
+
+    def _drain(self) -> None:
+        while self._forgotten:
+            loaded = self._take_out(self._forgotten.popleft())
+            if loaded is not None and loaded.engine is not None:
+                loaded.engine.forget()
+
+    def _take_out(self, key: object) -> LoadedModel | None:
+        """Count one holder less; return the model if that was the last."""
+        slot = self._slots[key]
+        slot.holders -= 1
+        if slot.holders:
+            return None
+        del self._slots[key]
+        return slot.loaded
 
 
 class _Slot:
@@ -151,31 +169,39 @@ class Hold:
     """One ranker's hold on a loaded model; let go at the latest when it is forgotten."""
 
     def __init__(self, settings: Settings) -> None:
-        loaded, key = _SHARED.acquire(settings)
-        self._let_go = weakref.finalize(self, _SHARED.release, key, wait=False)
-        self._key = key
-        self._engine = loaded.engine
-        self.family = loaded.family
+        loaded, self._key = _SHARED.acquire(settings)
+        self._loaded: LoadedModel | None = loaded
+        self._forgotten = weakref.finalize(self, _SHARED.forget, self._key)
+        self._forgotten.atexit = False  # engines end themselves
+
+    @property
+    def family(self) -> Family:
+        """How the model is read."""
+        return self._held().family
 
     @property
     def breath_tokens(self) -> int:
         """How many tokens the devices take on at once."""
-        return 0 if self._engine is None else self._engine.breath_tokens
+        engine = self._held().engine
+        return 0 if engine is None else engine.breath_tokens
 
     def submit(self, sequences: Sequence[Tokens], prefix: Ids) -> "Future[Outputs]":
         """Hand sequences to the engine."""
-        assert self._engine is not None, "a family without a device left something to run. This is a bug."
-        return self._engine.submit(sequences, prefix)
+        engine = self._held().engine
+        assert engine is not None, "a family without a device left something to run. This is a bug."
+        return engine.submit(sequences, prefix)
 
     def release(self) -> None:
         """Let go. If nobody else holds the model, answer what was accepted and free it. Again changes nothing."""
-        if self._let_go.detach():
+        self._loaded = None
+        if self._forgotten.detach():
             _SHARED.release(self._key)
 
-    def require(self) -> None:
-        """Make sure that the model has not been let go."""
-        if not self._let_go.alive:
+    def _held(self) -> LoadedModel:
+        loaded = self._loaded
+        if loaded is None:
             raise ScoringFailed("this ranker is closed; load the model again to go on")
+        return loaded
 
 
 _SHARED = SharedModels()

@@ -64,8 +64,9 @@ def plan_batches(items: Sequence[Item], limit: int, *, padded: bool = False) -> 
     Partition the positions of `items` into batches of at most `limit` tokens, longest first.
 
     A packed batch costs the sum of its lengths, plus each group's prefix once; a padded one costs its longest whole
-    sequence times their number. Sequences that share a prefix stay together. A sequence longer than the limit runs
-    alone: whether it fits is for the device to say.
+    sequence times their number. Sequences that share a prefix stay together: a group that is in a batch already may
+    fill it up to the limit with tokens of its own, so that a long prefix is not computed for every few of them. A
+    sequence longer than the limit runs alone: whether it fits is for the device to say.
     """
     order = sorted(range(len(items)), key=lambda at: (items[at].group if items[at].shared else -1, -items[at].length))
     batches: list[list[int]] = []
@@ -92,16 +93,18 @@ class _Cost:
 
     def __init__(self, *, padded: bool) -> None:
         self.padded = padded
-        self.count = self.longest = self.tokens = 0
+        self.count = self.longest = self.tokens = self.own = 0
         self.groups: set[int] = set()
 
     def admits(self, item: Item, limit: int) -> bool:
         if self.padded:
             return max(self.longest, item.length + item.shared) * (self.count + 1) <= limit
-        return self.tokens + self._packed(item) <= limit
+        together = bool(item.shared) and item.group in self.groups
+        return (self.own if together else self.tokens) + self._packed(item) <= limit
 
     def add(self, item: Item) -> None:
         self.tokens += self._packed(item)
+        self.own += item.length
         self.longest = max(self.longest, item.length + item.shared)
         self.count += 1
         self.groups.add(item.group)

@@ -63,15 +63,12 @@ def _row(checkpoint: Checkpoint, like: str | Prompt | None) -> Row:
 
 
 def _row_by_files(checkpoint: Checkpoint) -> Row:
-    modules = [_kind(module) for module in checkpoint.json("modules.json") or ()]
+    modules = _modules(checkpoint)
     architecture = (checkpoint.config.get("architectures") or [""])[0]
-    if modules[:2] == ["Transformer", "Pooling"] and set(modules[2:]) <= {"Normalize"}:
-        return EmbeddingRow(_prompt(checkpoint, "query"), max_length=_longest(checkpoint))
+    if modules[1:2] == ["Pooling"]:
+        return EmbeddingRow(_prompts(checkpoint).get("query", ""), max_length=_longest(checkpoint))
     if len(modules) > 1:
-        raise ModelUnsupported(
-            f"{checkpoint.name} is a chain of modules that is not known here: {' -> '.join(modules)}; "
-            "choose a model with a sequence-classification head, or an embedding model"
-        )
+        raise _unknown_chain(checkpoint)
     if architecture.endswith("ForSequenceClassification"):
         return PairRow(max_length=_longest(checkpoint))
     raise ModelUnsupported(f"{checkpoint.name} {_why_not(architecture)}")
@@ -90,32 +87,46 @@ def _why_not(architecture: str) -> str:
         )
     return (
         f"is a {architecture}, which has no head that scores a pair; choose a reranker, or, if it was trained to "
-        "embed, read it as such a model with like='BAAI/bge-large-en-v1.5'"
+        "embed by its first token as bge was, say like='BAAI/bge-large-en-v1.5'"
     )
 
 
 def _pair(checkpoint: Checkpoint, row: PairRow, settings: Settings) -> Recognised:
+    _require_one_label(checkpoint)
+    encoder = _encoder(checkpoint)
+    if not len(encoder.pair_frame().before[1]):
+        raise ModelUnsupported(
+            f"{checkpoint.name} puts nothing between query and document, so it must be asked with a prompt; name the "
+            "model that it was made from, like='Qwen/Qwen3-Reranker-0.6B', or declare a resift.Prompt"
+        )
+    sigmoid = _says_sigmoid(checkpoint) if row.sigmoid is None else row.sigmoid
+    family = PairCrossEncoder(
+        encoder,
+        max_length=_max_length(checkpoint, settings, row.max_length),
+        truncation=row.truncation,
+        scale=LogitScale(sigmoid_by_default=sigmoid),
+        typed=_typed(checkpoint),
+        query_prompt=_default_prompt(checkpoint) if checkpoint.file("modules.json") else "",
+    )
+    return Recognised(family, Classify(), _half(checkpoint))
+
+
+def _require_one_label(checkpoint: Checkpoint) -> None:
     named = checkpoint.config.get("id2label")
     labels = len(named) if named else checkpoint.config.get("num_labels", 2)  # two is what transformers assumes
     if labels != 1:
         raise ModelUnsupported(
             f"{checkpoint.name} is a classifier with {labels} labels; a reranker has one, the relevance of the document"
         )
-    sigmoid = _says_sigmoid(checkpoint) if row.sigmoid is None else row.sigmoid
-    family = PairCrossEncoder(
-        _encoder(checkpoint),
-        max_length=_max_length(checkpoint, settings, row.max_length),
-        truncation=row.truncation,
-        scale=LogitScale(sigmoid_by_default=sigmoid),
-        typed=_typed(checkpoint),
-        query_prompt=_prompt(checkpoint) if checkpoint.file("modules.json") else "",
-    )
-    return Recognised(family, Classify(), _half(checkpoint))
 
 
 def _prompted(checkpoint: Checkpoint, row: PromptRow, settings: Settings) -> Recognised:
     architecture = (checkpoint.config.get("architectures") or [""])[0]
-    if not architecture.endswith("ForCausalLM"):
+    # decoders say how many heads their keys have; an encoder's head was never trained to answer
+    converted = architecture.endswith("ForSequenceClassification") and "num_key_value_heads" in checkpoint.config
+    if converted:
+        _require_one_label(checkpoint)
+    elif not architecture.endswith("ForCausalLM"):
         raise ModelUnsupported(
             f"{checkpoint.name} is a {architecture or 'model of no declared architecture'}, not a causal language "
             "model, so it cannot be asked with a prompt; leave `like` out"
@@ -129,12 +140,16 @@ def _prompted(checkpoint: Checkpoint, row: PromptRow, settings: Settings) -> Rec
         scale=LogitScale(sigmoid_by_default=row.sigmoid, shift=row.shift),
         bos=_bos(checkpoint, encoder) if prompt.begins_with_bos else None,
     )
+    if converted:  # its head is the difference of the answers' rows already
+        return Recognised(family, Classify(), "bfloat16")
     negative = None if prompt.negative is None else _answer(checkpoint, encoder, prompt.negative)
     return Recognised(family, Answer(_answer(checkpoint, encoder, prompt.positive), negative), "bfloat16")
 
 
 def _embedding(checkpoint: Checkpoint, row: EmbeddingRow, settings: Settings) -> Recognised:
-    modules = [_kind(module) for module in checkpoint.json("modules.json") or ()]
+    modules = _modules(checkpoint)
+    if modules and (modules[:2] != ["Transformer", "Pooling"] or set(modules[2:]) - {"Normalize"}):
+        raise _unknown_chain(checkpoint)
     saved = checkpoint.json("config_sentence_transformers.json") or {}
     similarity = saved.get("similarity_fn_name") or "cosine"
     if similarity not in ("cosine", "dot"):
@@ -146,7 +161,7 @@ def _embedding(checkpoint: Checkpoint, row: EmbeddingRow, settings: Settings) ->
         cosine=cosine,
         typed=_typed(checkpoint),
         query_instruction=row.query_instruction,
-        document_instruction=_prompt(checkpoint, "document", "passage", "corpus"),
+        document_instruction=_prompts(checkpoint).get("document", ""),
     )
     width = saved.get("truncate_dim")
     if width and not cosine:
@@ -178,7 +193,8 @@ def _positions(checkpoint: Checkpoint) -> int:
     config = checkpoint.config
     positions = int(config.get("max_position_embeddings") or _NO_LIMIT)
     if config.get("model_type") in _COUNTS_FROM_PADDING:
-        positions -= int(config.get("pad_token_id", 1)) + 1
+        padding = config.get("pad_token_id")
+        positions -= (1 if padding is None else int(padding)) + 1
     return positions
 
 
@@ -188,7 +204,7 @@ def _encoder(checkpoint: Checkpoint) -> TextEncoder:
 
 
 def _typed(checkpoint: Checkpoint) -> bool:
-    names = (checkpoint.json("tokenizer_config.json") or {}).get("model_input_names", ["token_type_ids"])
+    names = (checkpoint.json("tokenizer_config.json") or {}).get("model_input_names") or ["token_type_ids"]
     config = checkpoint.config
     kinds = config.get("type_vocab_size", 2 if config.get("model_type") in _TWO_TYPES_UNLESS_SAID else 0)
     return int(kinds or 0) > 1 and "token_type_ids" in names
@@ -239,11 +255,10 @@ def _prompts(checkpoint: Checkpoint) -> dict[str, str]:
     return cast("dict[str, str]", saved.get("prompts") or {})
 
 
-def _prompt(checkpoint: Checkpoint, *names: str) -> str:
-    """Return the first prompt that goes by one of the names, or the one that is used where none is named."""
+def _default_prompt(checkpoint: Checkpoint) -> str:
+    """Return what sentence-transformers puts in front of a query when nothing is said."""
     saved = checkpoint.json("config_sentence_transformers.json") or {}
-    prompts = _prompts(checkpoint)
-    return next((prompts[name] for name in (*names, str(saved.get("default_prompt_name"))) if prompts.get(name)), "")
+    return _prompts(checkpoint).get(str(saved.get("default_prompt_name")), "")
 
 
 def _poolings(checkpoint: Checkpoint) -> tuple[Pooling, ...]:
@@ -259,6 +274,17 @@ def _poolings(checkpoint: Checkpoint) -> tuple[Pooling, ...]:
         raise ModelUnsupported(f"{checkpoint.name} leaves its prompt out of the pooling, which is not known here")
     modes = saved.get("pooling_mode") or [mode for key, mode in _POOLINGS.items() if saved.get(key)] or ["mean"]
     return tuple(_known_pooling(checkpoint, mode) for mode in ([modes] if isinstance(modes, str) else modes))
+
+
+def _modules(checkpoint: Checkpoint) -> list[str]:
+    return [_kind(module) for module in checkpoint.json("modules.json") or ()]
+
+
+def _unknown_chain(checkpoint: Checkpoint) -> ModelUnsupported:
+    return ModelUnsupported(
+        f"{checkpoint.name} is a chain of modules that is not known here: {' -> '.join(_modules(checkpoint))}; "
+        "choose a model with a sequence-classification head, or an embedding model"
+    )
 
 
 def _kind(module: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.scoring.backends import Outputs
-from resift.scoring.planning import NO_IDS, Ids, Tokens
+from resift.scoring.planning import NO_IDS, Batch, Ids, Tokens
 
 Scores = NDArray[np.float64]  # (documents,)
 
@@ -29,6 +29,12 @@ class Prepared:
 
     tokens: int = 0
     """How many tokens the caller's texts became, prompts included."""
+
+    def batch(self) -> Batch:
+        """Return all sequences as one batch."""
+        if not len(self.prefix):
+            return Batch(self.sequences)
+        return Batch(self.sequences, (self.prefix,), (0,) * len(self.sequences))
 
 
 class Family(Protocol):

@@ -52,14 +52,23 @@ class EmbeddingModel:
         asked = (for_query if instruction is None else instruction) + query
         sequences, was_cut = self._read([asked, *new.values()])
         cut = {key: found.truncated for key, found in known.items()} | dict(zip(new, was_cut[1:], strict=True))
+        # without special tokens, a blank text is no token at all: nothing to read, and no direction to compare
+        read = [place for place, sequence in enumerate(sequences) if len(sequence)]
 
         def finish(outputs: Outputs, normalize: bool | None) -> Scores:
-            for key, vector in zip(new, outputs[1:], strict=True):
+            vectors = np.zeros((len(sequences), outputs.shape[1]), dtype=np.float32)
+            vectors[read] = outputs
+            for key, vector in zip(new, vectors[1:], strict=True):
                 known[key] = Embedded(vector.copy(), cut[key])
                 self._cache.put(key, known[key])
-            return _similarity(outputs[0], [known[key] for key in keys], normalize)
+            return _similarity(vectors[0], [known[key] for key in keys], normalize)
 
-        return Prepared(sequences, finish, cut=[cut[key] for key in keys], tokens=sum(map(len, sequences)))
+        return Prepared(
+            [sequences[place] for place in read],
+            finish,
+            cut=[cut[key] for key in keys],
+            tokens=sum(map(len, sequences)),
+        )
 
     def _read(self, texts: list[str]) -> tuple[list[Tokens], list[bool]]:
         encoded = self._encoder.encode_many(texts)
@@ -71,6 +80,8 @@ class EmbeddingModel:
 
 def _similarity(query: Outputs, documents: list[Embedded], normalize: bool | None) -> Scores:
     """Return the dot product with each document's vector; the cosine, where the model gives vectors of length 1."""
+    if not query.any():
+        return np.zeros(len(documents))
     matrix = np.stack([document.vector for document in documents])
     scores: Scores = (matrix @ query).astype(np.float64)
     return (1.0 + scores) / 2.0 if normalize else scores

@@ -1,12 +1,13 @@
 """Document vectors kept by content: the same text is embedded once, within a bound of memory."""
 
-import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
+
+from resift.forking import Lock
 
 Vector = NDArray[np.float32]
 _DEFAULT_BYTES = 256 * 2**20
@@ -27,7 +28,7 @@ class VectorCache:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._kept: OrderedDict[bytes, Embedded] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     @staticmethod
     def key(text: str) -> bytes:

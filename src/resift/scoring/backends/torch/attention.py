@@ -8,6 +8,7 @@ kernel is tested against.
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from resift.scoring.backends.torch.packing import Bounds, Segments
 
 IMPLEMENTATION = "resift_packed"
+_SHORT = 1024  # tokens; beyond, writing all weights down costs more memory than it saves time
 
 # What models pass along that has no effect here: positions are applied before, nothing is cached, nothing is trained.
 _WITHOUT_EFFECT = {
@@ -36,7 +38,10 @@ def _find_kernel() -> Callable[..., Any] | None:
     except ImportError:
         return None
     needed = {"scale", "window_size", "enable_gqa", "num_splits"}
-    return kernel if needed <= set(inspect.signature(kernel).parameters) else None
+    if not needed <= set(inspect.signature(kernel).parameters):
+        return None
+    # one split, so that a sequence's result does not depend on what else is in the batch; AMD's kernel has no choice
+    return kernel if torch.version.hip else partial(kernel, num_splits=1)
 
 
 varlen_attn = _find_kernel()
@@ -109,7 +114,12 @@ def _kernel_takes(query: torch.Tensor, sight: Sight) -> bool:
         return False
     width = query.shape[-1]
     half = query.dtype in (torch.float16, torch.bfloat16)
-    return half and width <= 256 and width % 8 == 0 and torch.cuda.get_device_capability(query.device) >= (8, 0)
+    return half and width <= 256 and width % 8 == 0 and _is_recent(query.device)
+
+
+@cache
+def _is_recent(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _attend_at_once(
@@ -129,7 +139,6 @@ def _attend_at_once(
         scale=sight.scaling,
         window_size=sight.window,
         enable_gqa=query.shape[1] != key.shape[1],
-        num_splits=1,  # so that a sequence's result does not depend on what else is in the batch
     )
     return gathered
 
@@ -159,7 +168,8 @@ def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sight: 
     bounded = sight.reach is not None and sight.reach < key.shape[1] - 1
     causal = sight.causal and query.shape[1] > 1
     continued = causal and query.shape[1] != key.shape[1]
-    if not causal and not bounded and query.dtype == torch.bfloat16 and not query.is_cuda:
+    short = key.shape[1] <= _SHORT
+    if short and not causal and not bounded and query.dtype == torch.bfloat16 and not query.is_cuda:
         return _attend_by_products(query, key, value, sight)
     gathered = scaled_dot_product_attention(
         query[None],  # without this dimension, torch takes a slower way on a CPU

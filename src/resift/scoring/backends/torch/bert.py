@@ -61,10 +61,12 @@ class BertBody:
     def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
         """Take the weights of the backbone, by their names inside it."""
         counts_from_padding = config["model_type"] in _ROBERTAS
-        self.positions = Positions(padding_id=int(config.get("pad_token_id", 1)) if counts_from_padding else None)
+        padding = config.get("pad_token_id")
+        self.positions = Positions((1 if padding is None else int(padding)) if counts_from_padding else None)
         self._words, self._places, self._kinds = (
             weights[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")
         )
+        self.vocabulary = len(self._words)
         epsilon = float(config.get("layer_norm_eps", 1e-12))
         self._norm = _norm(weights, "embeddings.LayerNorm", epsilon)
         self._layers = [

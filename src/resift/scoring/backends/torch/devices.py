@@ -1,18 +1,16 @@
 """Which device and number format a model runs in, how much fits it, and what its errors mean."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from resift.errors import InvalidInput
-from resift.scoring.backends import OutOfMemory
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _CPU_BATCH_TOKENS = 2048  # activations of small batches stay in the cache, and large ones gain nothing
-_LEAST_GPU_BATCH_TOKENS, _MOST_GPU_BATCH_TOKENS = 4096, 65536
-_CPU_MESSAGES = ("can't allocate memory", "not enough memory")
+_LEAST_GPU_BATCH_TOKENS, _MOST_GPU_BATCH_TOKENS = 4096, 16384
+_FULL = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def pick_device(name: str) -> torch.device:
@@ -51,15 +49,8 @@ def default_batch_tokens(device: torch.device, config: Mapping[str, Any], dtype:
     return max(_LEAST_GPU_BATCH_TOKENS, min(_MOST_GPU_BATCH_TOKENS, free // 2 // (widest * dtype.itemsize)))
 
 
-@contextmanager
-def out_of_memory() -> Iterator[None]:
-    """Say in the backend's own word that a batch did not fit."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        torch.cuda.empty_cache()
-        raise OutOfMemory(str(error)) from error
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or any(message in str(error) for message in _CPU_MESSAGES):
-            raise OutOfMemory(str(error)) from error
-        raise
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error means that something did not fit, in any of the ways in which torch says so."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in _FULL)

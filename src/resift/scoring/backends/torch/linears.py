@@ -31,7 +31,6 @@ class PrepackedLinear(nn.Module):
         super().__init__()
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight)
         self._bias = bias
-        self.weight = torch.empty(0, dtype=weight.dtype)  # some models ask a layer's weight for its type
         self._after = ("gelu", "none") if gelu else ("none", "")
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
@@ -47,13 +46,20 @@ def linear(weight: torch.Tensor, bias: torch.Tensor | None, *, gelu: bool = Fals
     return (PrepackedLinear if prepacked else PlainLinear)(weight.detach(), bias, gelu=gelu)
 
 
-def prepack_linears(model: nn.Module) -> None:
-    """Swap every plain linear layer on the CPU for a prepacked one, if that is faster on this machine."""
-    for parent in list(model.modules()):
-        for name, layer in parent.named_children():
-            if type(layer) is nn.Linear and layer.weight.device.type == "cpu" and prepacking_pays(layer.weight.dtype):
-                bias = None if layer.bias is None else layer.bias.detach()
-                setattr(parent, name, PrepackedLinear(layer.weight.detach(), bias))
+def prepack_linears(model: nn.Module, *, frugal: bool = False) -> None:
+    """
+    Swap every plain linear layer on the CPU for a prepacked one, if that is faster on this machine.
+
+    Unless `frugal`, a layer keeps its plain weight as well, for models that look at it.
+    """
+    for name, layer in list(model.named_modules()):
+        on_cpu = type(layer) is nn.Linear and layer.weight.device.type == "cpu"
+        if not on_cpu or name.startswith("pooler.") or not prepacking_pays(layer.weight.dtype):
+            continue  # the pooler is read by the head
+        prepacked = PrepackedLinear(layer.weight.detach(), None if layer.bias is None else layer.bias.detach())
+        if not frugal:
+            prepacked.weight = layer.weight
+        model.set_submodule(name, prepacked)
 
 
 @cache

@@ -48,7 +48,7 @@ class Segments:
         pieces = [piece for pieces in self.keys for piece in pieces]
         if all(end == start for (_, end), (start, _) in pairwise(pieces)):
             return None
-        return torch.from_numpy(np.concatenate([np.arange(*piece) for piece in pieces])).to(self.device)
+        return _move(np.concatenate([np.arange(*piece) for piece in pieces]), self.device)
 
     @cached_property
     def longest(self) -> int:
@@ -65,7 +65,7 @@ class Segments:
         return [sum(end - start for start, end in pieces) for pieces in self.keys]
 
     def _cumulative(self, lengths: list[int]) -> torch.Tensor:
-        return torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32, device=self.device)
+        return _move(np.cumsum([0, *lengths]), self.device, torch.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +139,6 @@ class _Layout:
         return len(self.bounds) - 1
 
 
-def _move(column: NDArray[np.integer], device: torch.device) -> torch.Tensor:
-    tensor = torch.from_numpy(column.astype(np.int64))
+def _move(column: NDArray[np.integer], device: torch.device, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+    tensor = torch.from_numpy(column).to(dtype)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -16,6 +16,7 @@ class PaddedBody:
 
     def __init__(self, backbone: Any, positions: Positions) -> None:
         self.positions = positions
+        self.vocabulary = vocabulary_of(backbone)
         self._backbone = backbone
 
     def __call__(self, packed: Packed, rows: torch.Tensor | None) -> torch.Tensor:
@@ -37,6 +38,7 @@ class PaddedClassifier:
     positions = Positions()
 
     def __init__(self, model: Any) -> None:
+        self.vocabulary = vocabulary_of(model)
         self._model = model
 
     def __call__(self, packed: Packed, rows: torch.Tensor | None) -> torch.Tensor:
@@ -72,6 +74,14 @@ def _pad(packed: Packed, model: Any) -> tuple[dict[str, torch.Tensor], list[tupl
         if name != "token_type_ids" or takes_types(model)
     }
     return inputs, spans
+
+
+def vocabulary_of(model: Any) -> int:
+    """Return how many tokens a model knows."""
+    try:
+        return int(model.get_input_embeddings().weight.shape[0])
+    except (NotImplementedError, AttributeError):  # foreign code need not say where its embeddings are
+        return int(model.config.vocab_size)
 
 
 def takes_types(model: Any) -> bool:

@@ -1,6 +1,5 @@
 """Build the models of transformers from checkpoints, quietly, and with every weight that their classes need."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,10 +8,11 @@ import torch
 
 from resift.checkpoint import Checkpoint
 from resift.errors import MissingDependency, ModelNotFound, ModelUnsupported
+from resift.forking import Lock
 from resift.scoring.backends import Answer, Classify, Embed, Readout
 
 # transformers changes process-wide defaults while it builds a model, so one is built at a time
-_BUILDING = threading.Lock()
+_BUILDING = Lock()
 
 _AUTO_CLASSES = {Classify: "AutoModelForSequenceClassification", Answer: "AutoModelForCausalLM", Embed: "AutoModel"}
 

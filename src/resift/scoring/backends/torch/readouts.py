@@ -45,8 +45,10 @@ class HeadReader:
         backbone, name = model.base_model, model.base_model_prefix
         self._handed = _Handed()
         setattr(model, name, self._handed)
-        self._model = copy.deepcopy(model).float()
-        setattr(model, name, backbone)
+        try:
+            self._model = copy.deepcopy(model).float()
+        finally:
+            setattr(model, name, backbone)
         self._handed = getattr(self._model, name)
         pooler = getattr(backbone, "pooler", None)
         self._pooler = None if pooler is None else copy.deepcopy(pooler).float()
@@ -99,25 +101,20 @@ class VectorReader:
         """Return the vectors: (sequences, width)."""
         states = hidden.float()
         if self.rows(packed) is None:
-            bounds = [packed.segments.bounds[segment] for segment in packed.owners]
-            states = torch.stack([self._pool(states[start:end]) for start, end in bounds])
+            lengths = torch.tensor([end - start for start, end in packed.segments.bounds], device=states.device)
+            states = torch.cat(
+                [self._pool(pooling, states, packed, lengths=lengths) for pooling in self._embed.pooling], dim=1
+            )
         states = states[:, : self._embed.width]
         return normalize(states, dim=-1) if self._embed.normalize else states
 
-    def _pool(self, states: torch.Tensor) -> torch.Tensor:
-        return torch.cat([_POOLINGS[pooling](states) for pooling in self._embed.pooling])
-
-
-def _weighted_mean(states: torch.Tensor) -> torch.Tensor:
-    weights = torch.arange(1, len(states) + 1, dtype=states.dtype, device=states.device)
-    return weights @ states / weights.sum()
-
-
-_POOLINGS = {
-    "cls": lambda states: states[0],
-    "lasttoken": lambda states: states[-1],
-    "mean": lambda states: states.mean(dim=0),
-    "max": lambda states: states.amax(dim=0),
-    "mean_sqrt_len_tokens": lambda states: states.sum(dim=0) / len(states) ** 0.5,
-    "weightedmean": _weighted_mean,
-}
+    def _pool(self, pooling: str, states: torch.Tensor, packed: Packed, *, lengths: torch.Tensor) -> torch.Tensor:
+        if pooling in ("cls", "lasttoken"):
+            return states[packed.firsts if pooling == "cls" else packed.lasts]
+        if pooling in ("mean", "max"):
+            return torch.segment_reduce(states, pooling, lengths=lengths, axis=0)
+        if pooling == "mean_sqrt_len_tokens":
+            return torch.segment_reduce(states, "sum", lengths=lengths, axis=0) / lengths[:, None] ** 0.5
+        weights = torch.cat([torch.arange(1, length + 1, device=states.device) for length in lengths.tolist()])
+        totals = lengths * (lengths + 1) / 2
+        return torch.segment_reduce(states * weights[:, None], "sum", lengths=lengths, axis=0) / totals[:, None]

@@ -5,8 +5,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from resift.scoring.backends import Outputs
-from resift.scoring.backends.torch.devices import out_of_memory
+from resift.scoring.backends import OutOfMemory, Outputs
+from resift.scoring.backends.torch.devices import is_out_of_memory
 from resift.scoring.backends.torch.packing import Packed, Positions, pack
 from resift.scoring.planning import Batch
 
@@ -21,6 +21,8 @@ class Body(Protocol):
     """Whether padding changes what it says, so that each sequence must run alone."""
 
     positions: Positions
+    vocabulary: int
+    """How many tokens it knows."""
 
     def __call__(self, packed: Packed, rows: torch.Tensor | None) -> torch.Tensor:
         """Return the hidden states of `rows`, or of every token: (rows, width)."""
@@ -48,9 +50,18 @@ class TorchBackend:
     def run(self, batch: Batch) -> Outputs:
         """Read each sequence of the batch."""
         assert self._parts is not None, "a closed backend was run. This is a bug."
-        with torch.inference_mode(), out_of_memory():
-            outputs = read(*self._parts, batch, device=self._device)
-            return outputs.cpu().numpy().astype(np.float32, copy=False)
+        try:
+            with torch.inference_mode():
+                outputs = read(*self._parts, batch, device=self._device)
+                return outputs.cpu().numpy().astype(np.float32, copy=False)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            message = str(error)
+        # only here, outside the handler, is the memory of the failed pass given up
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise OutOfMemory(message)
 
     def close(self) -> None:
         """Forget the weights and give their memory back."""
@@ -63,5 +74,15 @@ def read(body: Body, reader: Reader, batch: Batch, *, device: torch.device) -> t
     """Run one batch through a body and its reader: (sequences, width)."""
     if body.alone and len(batch.sequences) > 1:
         return torch.cat([read(body, reader, alone, device=device) for alone in batch.apart()])
+    _require_known_tokens(batch, body.vocabulary)
     packed = pack(batch, body.positions, device)
     return reader.read(body(packed, reader.rows(packed)), packed)
+
+
+def _require_known_tokens(batch: Batch, vocabulary: int) -> None:
+    """Refuse ids that the model has no row for: on a GPU they would end the use of the device, not just this call."""
+    highest = max(int(ids.max(initial=0)) for ids in (*(tokens.ids for tokens in batch.sequences), *batch.prefixes))
+    if highest >= vocabulary:
+        raise ValueError(
+            f"the tokenizer gave id {highest} to a model of {vocabulary} tokens; they do not belong together"
+        )

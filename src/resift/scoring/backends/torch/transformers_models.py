@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from resift.scoring.backends import Answer, Classify, Embed, Readout
 from resift.scoring.backends.torch.attention import IMPLEMENTATION, UnknownAttention, packed_attention
 from resift.scoring.backends.torch.linears import prepack_linears
 from resift.scoring.backends.torch.packing import Packed, Positions
-from resift.scoring.backends.torch.padding import LogitsReader, PaddedBody, PaddedClassifier, takes_types
+from resift.scoring.backends.torch.padding import LogitsReader, PaddedBody, PaddedClassifier, takes_types, vocabulary_of
 from resift.scoring.backends.torch.pretrained import build
 from resift.scoring.backends.torch.readouts import AnswerReader, HeadReader, VectorReader
 from resift.scoring.backends.torch.running import Body, Reader, read
@@ -33,6 +33,7 @@ class TransformersBody:
 
     def __init__(self, backbone: Any, positions: Positions) -> None:
         self.positions = positions
+        self.vocabulary = vocabulary_of(backbone)
         self._backbone = backbone
         parameters = inspect.signature(backbone.forward).parameters
         if "position_ids" not in parameters:
@@ -65,23 +66,53 @@ def open_model(
     """
     Load a model and choose how it runs.
 
-    A model whose packed run is not known to be exact is tried on `sample`: it runs packed if it then says the same as
-    the authors' own code does one sequence at a time, else padded, if that is the same, else one sequence at a time.
+    A model whose packed run is not known to be exact is tried on `sample`, in full precision, where a wrong result
+    cannot pass for a rounded one: it runs packed if it then says the same as the authors' own code does one sequence at
+    a time, else padded, if that is the same, else one sequence at a time.
     """
-    model = build(checkpoint, readout, dtype=dtype, trust_remote_code=trust_remote_code).to(device)
+    model = build(checkpoint, readout, dtype=dtype, trust_remote_code=trust_remote_code)
     own_code = not type(model).__module__.startswith("transformers.")
     if model.config.model_type in _PROVEN[type(readout)] and not own_code:
-        return _packed(model, readout)
+        return _packed(model.to(device), readout, frugal=True)
+    full = dtype == torch.float32
+    tried = model if full else build(checkpoint, readout, dtype=torch.float32, trust_remote_code=trust_remote_code)
     with torch.inference_mode():
-        plain, reader = _plain(model, readout)
-        expected = torch.cat([read(plain, reader, alone, device=device) for alone in sample.apart()])
-        if isinstance(readout, Answer):
-            _require_plain_projection(model, readout, sample, expected=expected)
-        packed = _packed_if_the_same(model, readout, sample, expected=expected)
-        if packed is not None:
-            return packed
-        plain.alone = not _padded_is_the_same(model, readout, sample, expected=expected)
-    return plain, reader
+        how = _try(tried.to(device), readout, sample)
+    del tried
+    if how == "packed":
+        return _packed(model.to(device), readout, frugal=False)
+    body, reader = _plain(model.to(device), readout)
+    body.alone = how == "alone"
+    return body, reader
+
+
+def _try(model: Any, readout: Readout, sample: Batch) -> Literal["packed", "padded", "alone"]:
+    """Return the fastest way in which a model says what it says plainly, one sequence at a time."""
+    attention = model.config._attn_implementation
+    plain = _plain(model, readout)
+    expected = torch.cat([read(*plain, alone, device=model.device) for alone in sample.apart()])
+    if isinstance(readout, Answer):
+        _require_plain_projection(model, readout, sample, expected=expected)
+    reason = _why_not_packed(model, readout, sample, expected=expected)
+    if reason is None:
+        return "packed"
+    logger.info("%s runs padded: %s", model.name_or_path, reason)
+    model.set_attn_implementation(attention)
+    try:
+        same = _agree(expected, read(*plain, sample, device=model.device))
+    except ValueError:  # what transformers raises where a model has no padding token
+        same = False
+    return "padded" if same else "alone"
+
+
+def _why_not_packed(model: Any, readout: Readout, sample: Batch, *, expected: torch.Tensor) -> str | None:
+    try:
+        found = read(*_packed(model, readout, frugal=False), sample, device=model.device)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever foreign code trips over, it cannot run packed
+        return f"{type(error).__name__}: {error}".partition("\n")[0]
+    return None if _agree(expected, found) else "packed, it would say something else"
 
 
 def _plain(model: Any, readout: Readout) -> tuple[PaddedBody | PaddedClassifier, Reader]:
@@ -90,8 +121,12 @@ def _plain(model: Any, readout: Readout) -> tuple[PaddedBody | PaddedClassifier,
     return PaddedBody(model.base_model, _positions(model.base_model)), _reader(model, readout)
 
 
-def _packed(model: Any, readout: Readout) -> tuple[Body, Reader]:
-    """Return the model with our attention; raise where its own cannot be replaced."""
+def _packed(model: Any, readout: Readout, *, frugal: bool) -> tuple[Body, Reader]:
+    """
+    Return the model with our attention; raise where its own cannot be replaced.
+
+    `frugal` gives up the plain weights of prepacked layers, which only models of known make never look at.
+    """
     from transformers import AttentionInterface
 
     if not getattr(model, "_supports_attention_backend", False):
@@ -99,35 +134,8 @@ def _packed(model: Any, readout: Readout) -> tuple[Body, Reader]:
     AttentionInterface.register(IMPLEMENTATION, packed_attention)
     model.set_attn_implementation(IMPLEMENTATION)
     reader = _reader(model, readout)
-    prepack_linears(model.base_model)
+    prepack_linears(model.base_model, frugal=frugal)
     return TransformersBody(model.base_model, _positions(model.base_model)), reader
-
-
-def _packed_if_the_same(
-    model: Any, readout: Readout, sample: Batch, *, expected: torch.Tensor
-) -> tuple[Body, Reader] | None:
-    attention = model.config._attn_implementation
-    try:
-        packed = _packed(model, readout)
-        found = read(*packed, sample, device=model.device)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever foreign code trips over, it cannot run packed
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-    else:
-        if _agree(model, expected, found):
-            return packed
-        reason = "it would say something else"
-    logger.info("%s runs padded: %s", model.name_or_path, reason)
-    model.set_attn_implementation(attention)
-    return None
-
-
-def _padded_is_the_same(model: Any, readout: Readout, sample: Batch, *, expected: torch.Tensor) -> bool:
-    try:
-        return _agree(model, expected, read(*_plain(model, readout), sample, device=model.device))
-    except ValueError:  # what transformers raises where a model has no padding token
-        return False
 
 
 def _reader(model: Any, readout: Readout) -> Reader:
@@ -149,11 +157,10 @@ def _positions(backbone: Any) -> Positions:
     return Positions()
 
 
-def _agree(model: Any, expected: torch.Tensor, found: torch.Tensor) -> bool:
-    """Whether two runs of a model say the same, up to what another order of sums changes."""
-    tolerance = 1e-4 if model.dtype == torch.float32 else 5e-2
-    scale = max(1.0, float(expected.abs().max()))
-    return expected.shape == found.shape and bool((expected - found).abs().max() <= tolerance * scale)
+def _agree(expected: torch.Tensor, found: torch.Tensor) -> bool:
+    """Whether two runs say the same, up to what another order of sums changes in full precision."""
+    scale = float(expected.abs().max())
+    return expected.shape == found.shape and bool((expected - found).abs().max() <= 1e-4 * scale + 1e-5)
 
 
 def _require_plain_projection(model: Any, readout: Answer, sample: Batch, *, expected: torch.Tensor) -> None:
@@ -161,7 +168,7 @@ def _require_plain_projection(model: Any, readout: Answer, sample: Batch, *, exp
     ids = torch.from_numpy(sample.apart()[0].sequences[0].ids.astype(np.int64))
     logits = model(input_ids=ids[None].to(model.device)).logits[0, -1].float()
     asked = logits[readout.positive] - (0 if readout.negative is None else logits[readout.negative])
-    if not _agree(model, asked.reshape(1, 1), expected[:1]):
+    if not _agree(expected[:1], asked.reshape(1, 1)):
         raise ModelUnsupported(
             f"{type(model).__name__} changes its logits after projecting them, in a way that is not known here; "
             "choose another model"

@@ -1,0 +1,44 @@
+"""Open a checkpoint as a torch backend: which device, which format, which forward pass."""
+
+import logging
+from typing import Any
+
+from resift.checkpoint import Checkpoint
+from resift.errors import ModelUnsupported
+from resift.scoring.backends import Backend, Readout
+from resift.scoring.backends.torch.bert import open_bert
+from resift.scoring.backends.torch.devices import default_batch_tokens, is_out_of_memory, pick_device, pick_dtype
+from resift.scoring.backends.torch.running import TorchBackend
+from resift.scoring.backends.torch.transformers_models import open_model
+from resift.scoring.planning import Batch
+
+logger = logging.getLogger("resift")
+
+
+def open_backend(
+    checkpoint: Checkpoint,
+    readout: Readout,
+    sample: Batch,
+    *,
+    device: str,
+    dtype: str,
+    half: str,
+    max_batch_tokens: int | None,
+    trust_remote_code: bool,
+) -> Backend:
+    """Load a model onto one device."""
+    where = pick_device(device)
+    kind = pick_dtype(dtype, where, half)
+    how: dict[str, Any] = {"device": where, "dtype": kind, "trust_remote_code": trust_remote_code}
+    try:
+        body, reader = open_bert(checkpoint, readout, **how) or open_model(checkpoint, readout, sample, **how)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelUnsupported(
+            f"{checkpoint.name} does not fit the memory of {where} in {kind}; "
+            "load it in half precision, on a larger device, or on the CPU"
+        ) from error
+    logger.info("%s loaded on %s in %s, %s", checkpoint.name, where, kind, "padded" if body.padded else "packed")
+    most = max_batch_tokens or default_batch_tokens(where, checkpoint.config, kind)
+    return TorchBackend(body, reader, device=where, max_batch_tokens=most)
