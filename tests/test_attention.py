@@ -3,7 +3,6 @@
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice, product
@@ -71,15 +70,6 @@ class Case:
             for heads in (self.heads[0], self.heads[1], self.heads[1])
         )
         return query, key, value
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small tensors are fastest on one thread, and neighbours on the same machine stay undisturbed."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @st.composite

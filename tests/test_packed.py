@@ -1,7 +1,7 @@
 """Packed runs say what the models themselves say: every sequence alone, unpadded, through transformers."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,15 +160,6 @@ def open_backend(directory: Path, readout: Readout, dtype: str = "float32") -> B
         max_batch_tokens=None,
         trust_remote_code=False,
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small models are fastest on one thread, and neighbours on the same machine stay undisturbed."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """The forms in which a model's files come: other names, other formats, and settings that are left out."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,6 @@ import tiny
 Weights = dict[str, torch.Tensor]
 
 KINDS = ("bert-cross", "xlmr-cross", "bert-embedding", "electra-cross")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small models are fastest on one thread, and neighbours on the same machine stay undisturbed."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def _save(directory: Path, weights: Weights) -> None:

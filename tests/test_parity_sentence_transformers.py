@@ -48,15 +48,6 @@ Build = Callable[..., Path]
 Read = dict[str, list[int]]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small models are fastest on one thread, and neighbours on the same machine stay undisturbed."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Return a maker of tiny models, each in a directory of its own."""

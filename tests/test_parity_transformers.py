@@ -5,7 +5,7 @@ The reference reads one sequence at a time, unpadded, with tokenizer.json as it 
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,15 +63,6 @@ CONVERTIBLE = {name: model for name, model in PROMPTED.items() if model.architec
 def _ids_of(tokenizer: Tokenizer, pieces: Sequence[str]) -> list[int]:
     """Tokenise each piece alone and join the ids."""
     return [token for piece in pieces for token in tokenizer.encode(piece, add_special_tokens=False).ids]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small models are fastest on one thread, and neighbours on the same machine stay undisturbed."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

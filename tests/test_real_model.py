@@ -50,15 +50,6 @@ CAPITALS = [
 QWEN3_TOKENS = [*(f"<|reserved_{number}|>" for number in range(21)), "<think>", "</think>"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On a busy machine two threads that wait for each other are slower than one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def _require(path: Path) -> None:
     if not path.exists():
         pytest.skip(f"needs ../{path.relative_to(SHARED.parent)}, which this checkout does not have")
