@@ -93,10 +93,11 @@ def test_blank_texts_are_neither_cut_nor_counted(ranker: LocalRanker) -> None:
 
 
 def test_blank_texts_stay_within_bounds(directory: Path) -> None:
-    """Within [0, 1], a text like nothing stands in the middle, whichever of the two it is."""
+    """Within [0, 1], a blank document stands in the middle, and for a query of no token all documents are equal."""
     with resift.load(directory, normalize=True) as ranker:
         assert ranker.score(QUERY, _mixed())[::2] == [0.5] * 4
-        assert set(ranker.score(NO_TOKEN, DOCUMENTS)) == {0.5}
+        (tie,) = set(ranker.score(NO_TOKEN, DOCUMENTS))
+        assert 0.0 <= tie <= 1.0
 
 
 def test_a_blank_text_inside_special_tokens_is_a_text(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from tokenizers import Tokenizer
 
 import resift
 import tiny
@@ -22,7 +23,6 @@ from resift.scoring.backends.torch.packing import Packed, Positions
 from resift.scoring.backends.torch.running import TorchBackend
 from resift.scoring.engine import Engine
 from resift.scoring.families.embedding import EmbeddingModel
-from resift.scoring.planning import Tokens
 from resift.types import Request
 from test_engine import PATIENCE_S, FakeBackend, answers, held, ids, result, running, tokens
 
@@ -38,7 +38,7 @@ FULL: dict[str, Callable[[], Exception]] = {
     "driver": lambda: RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
     "cublas": lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     "cpu": lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
-    "python": lambda: MemoryError(),
+    "python": MemoryError,
 }
 
 
@@ -208,7 +208,7 @@ def test_unknown_tokens_fail_their_call_alone(prefix: tuple[int, ...]) -> None:
 def test_a_tokenizer_of_another_model_is_noticed(kind: str, tmp_path: Path) -> None:
     """A tokenizer that knows more than its model is named when it says so, and the ranker goes on."""
     directory = tiny.build(kind, tmp_path)
-    tokenizer = tiny.Tokenizer.from_file(str(directory / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     tokenizer.add_tokens([f"stranger{number}" for number in range(200)])
     tokenizer.save(str(directory / "tokenizer.json"))
     with resift.load(directory) as ranker:
@@ -282,7 +282,7 @@ def test_a_closed_ranker_holds_neither_tokenizer_nor_vectors(tmp_path: Path, mon
 # requests that wait for rankings
 
 
-@pytest.fixture(scope="module", params=["lexical", "cross-encoder"])
+@pytest.fixture(scope="module", params=["lexical"])
 def name(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str | Path:
     if request.param == "lexical":
         return "lexical"
@@ -347,5 +347,3 @@ async def test_a_source_that_kept_one_waiting_is_closed_later(name: str | Path) 
         finally:
             goes_on.set()
         assert await asyncio.to_thread(closed.wait, 2), "the source was never closed"
-
-

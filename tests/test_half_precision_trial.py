@@ -1,6 +1,8 @@
 """The trial of a model of unknown make, where it is asked to run in half precision."""
 
+import gc
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,12 +106,13 @@ def test_an_honest_model_is_packed_in_half_precision(
     assert half != full
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize(
     ("kind", "wrong"),
     [(kind, wrong) for kind in MODELS for wrong in WRONGS if (kind, wrong) != ("llama-cross", "no window")],
 )
-def test_a_model_that_is_wrong_packed_is_not_packed_in_any_format(
+def test_a_model_that_is_wrong_packed_is_not_packed_in_half_precision(
+    *,
     kind: str,
     wrong: str,
     dtype: str,
@@ -117,7 +120,7 @@ def test_a_model_that_is_wrong_packed_is_not_packed_in_any_format(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Rounding hides nothing: attention that loses a window, scales otherwise or leaks is found in every format."""
+    """Rounding hides nothing: attention that loses a window, scales otherwise or leaks is found in either format."""
     expected = _scores(directories[kind], kind, dtype)
     monkeypatch.setattr(transformers_models, "packed_attention", WRONGS[wrong])
     with caplog.at_level(logging.INFO, "resift"):
@@ -133,19 +136,15 @@ def test_the_trial_leaves_no_second_model(directories: dict[str, Path], monkeypa
     """What was built in full precision for the trial is gone when the ranker scores."""
     sizes: list[int] = []
     built: list[Any] = []
-    build = transformers_models.build
+    build = vars(transformers_models)["build"]
 
     def seeing(*given: Any, **options: Any) -> Any:
-        import weakref
-
         model = build(*given, **options)
         built.append(weakref.ref(model))
         sizes.append(next(model.parameters()).element_size())
         return model
 
     monkeypatch.setattr(transformers_models, "build", seeing)
-    import gc
-
     with resift.load(directories["modernbert-cross"], device="cpu", dtype="bfloat16") as ranker:
         assert len(ranker.score(QUERY, ["panda"])) == 1
         gc.collect()

@@ -4,7 +4,6 @@ import asyncio
 import copy
 import json
 import multiprocessing
-import os
 import pickle
 import signal
 import threading
@@ -277,7 +276,7 @@ def test_an_interrupted_caller_leaves_no_work(model: Path, monkeypatch: pytest.M
 
     def interrupt() -> None:
         begun.wait(10)
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)  # no other thread may take it
 
     monkeypatch.setattr(TorchBackend, "run", slow)
     usual = signal.signal(signal.SIGUSR1, signal.default_int_handler)

@@ -73,7 +73,7 @@ def load(
             revision=revision,
             trust_remote_code=trust_remote_code,
             local_files_only=local_files_only,
-            cache_dir=None if cache_dir is None else fspath(cache_dir),
+            cache_dir=fspath(cache_dir) if isinstance(cache_dir, PathLike) else cache_dir,
             normalize=normalize,
             instruction=read_instruction(instruction),
             fields=_names("fields", fields),
@@ -84,7 +84,7 @@ def load(
 def _names(argument: str, given: Sequence[str] | None) -> tuple[str, ...] | None:
     if given is None:
         return None
-    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
         raise InvalidInput(f"{argument} must be a list of names, not {given!r}")
     return tuple(given)
 

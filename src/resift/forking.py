@@ -36,7 +36,8 @@ class Lock:
         self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        if self._lock.locked():  # it is not in a child that was forked inside
+            self._lock.release()
 
 
 def _renew_all() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Integral
+from types import UnionType
 from typing import Literal, get_args
 
 from resift.errors import InvalidInput
@@ -11,6 +12,7 @@ from resift.errors import InvalidInput
 Backend = Literal["auto", "torch"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 LongDocuments = Literal["truncate"]
+Covers = Literal["everything", "texts", "texts and tail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +43,18 @@ class Prompt:
     begins_with_bos: bool = False
     """Whether the model's beginning-of-sequence token goes first."""
 
-    max_length_covers: Literal["everything", "texts", "texts and tail"] = "everything"
+    max_length_covers: Covers = "everything"
     """
     What `max_length` counts: the whole prompt; or only what stands from the query to the document (mxbai-rerank); or
     the same, with as many tokens more as the pieces after it have (FlagEmbedding).
     """
 
     def __post_init__(self) -> None:
-        if isinstance(self.pieces, str) or not all(isinstance(piece, str) for piece in self.pieces):
+        if not isinstance(self.pieces, list | tuple) or not all(isinstance(piece, str) for piece in self.pieces):
             raise InvalidInput("Prompt.pieces must be a tuple of strings, each tokenised alone")
+        for name in ("positive", "negative", "instruction", "without_instruction"):
+            _require_kind(f"Prompt.{name}", getattr(self, name), str | None, wanted="a str")
+        _require_choice("Prompt.max_length_covers", self.max_length_covers, get_args(Covers))
         object.__setattr__(self, "pieces", tuple(self.pieces))
         for name in ("{query}", "{document}"):
             if sum(name in piece for piece in self.pieces) != 1:
@@ -93,8 +98,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
             raise InvalidInput(f"model must be a hub id, a directory or 'lexical', not {self.model!r}")
-        if not isinstance(self.like, str | Prompt | None):
-            raise InvalidInput(f"like must be the id of a catalogued model or a Prompt, not {self.like!r}")
+        _require_kind("like", self.like, str | Prompt | None, wanted="the id of a catalogued model or a Prompt")
         for name, kind in (("backend", Backend), ("dtype", Dtype), ("long_documents", LongDocuments)):
             _require_choice(name, getattr(self, name), get_args(kind))
         for name in ("max_length", "max_batch_tokens"):
@@ -102,13 +106,18 @@ class Settings:
         devices = (self.device,) if isinstance(self.device, str) else self.device
         if not isinstance(devices, tuple) or not devices or not all(isinstance(name, str) and name for name in devices):
             raise InvalidInput(f"device must be a name such as 'cuda:0', or a list of such names, not {self.device!r}")
-        if not isinstance(self.normalize, bool | None):
-            raise InvalidInput(f"normalize must be None, True or False, not {self.normalize!r}")
+        _require_kind("normalize", self.normalize, bool | None, wanted="None, True or False")
+        for name in ("revision", "cache_dir"):
+            _require_kind(name, getattr(self, name), str | None, wanted="a str")
         for name in ("trust_remote_code", "local_files_only"):
-            if not isinstance(getattr(self, name), bool):
-                raise InvalidInput(f"{name} must be True or False, not {getattr(self, name)!r}")
+            _require_kind(name, getattr(self, name), bool, wanted="True or False")
         if self.fields is not None and not self.fields:
             raise InvalidInput("fields names no field; leave it out to read all")
+
+
+def _require_kind(name: str, given: object, kind: type | UnionType, *, wanted: str) -> None:
+    if not isinstance(given, kind):
+        raise InvalidInput(f"{name} must be {wanted}, not {given!r}")
 
 
 def _require_choice(name: str, given: object, choices: Sequence[str]) -> None:

@@ -85,12 +85,14 @@ class Engine:
             for thread in threads:
                 thread.join()
 
-    def forget(self) -> None:
-        """Close soon, without ever waiting for a lock: garbage is collected while others may hold any."""
+    def forget(self) -> bool:
+        """Close soon, without ever waiting for a lock; False where nobody could be told yet."""
         self._closing = True
-        if self._changed.acquire(blocking=False):
-            self._changed.notify_all()
-            self._changed.release()
+        if not self._changed.acquire(blocking=False):
+            return False
+        self._changed.notify_all()
+        self._changed.release()
+        return True
 
     def abandon(self) -> None:
         """Drop what waits and stop, because the interpreter does; it takes no new threads any more."""
@@ -273,14 +275,18 @@ class _Worker:
         parts = [part for part in parts if not part.job.over]
         if not parts:
             return
+        failure: BaseException | None = None
         try:
             outputs = _rows(self.backend.run(_batch(parts)), len(parts))
             for job, rows in _by_job(parts).items():
                 job.answer([parts[row].position for row in rows], outputs[rows])
-        except OutOfMemory as error:
-            self._run_smaller(parts, error)
         except BaseException as error:  # noqa: BLE001 - whatever happened, the futures end and the thread lives
-            self._run_apart(parts, error, alone=alone)
+            failure = _without_frames(error)
+        # outside the handler, where the memory of the failed pass is free again
+        if isinstance(failure, OutOfMemory):
+            self._run_smaller(parts, failure)
+        elif failure is not None:
+            self._run_apart(parts, failure, alone=alone)
 
     def _run_smaller(self, parts: list[_Part], error: OutOfMemory) -> None:
         """Halve the limit for good, and plan the batch anew; only a sequence that does not fit alone fails."""
@@ -305,9 +311,21 @@ class _Worker:
                 self._run_batch([parts[row] for row in rows], alone=True)
 
 
+def _without_frames(error: BaseException) -> BaseException:
+    """Return an error that keeps nothing alive: its frames hold the tensors of the pass that failed."""
+    logger.debug("a batch failed", exc_info=error)
+    chain: list[BaseException | None] = [error]
+    while chain:
+        link = chain.pop()
+        if link is not None and link.__traceback__ is not None:
+            link.__traceback__ = None
+            chain += [link.__cause__, link.__context__]
+    return error
+
+
 def _fail(job: _Job, error: BaseException) -> None:
     failure = ScoringFailed(f"the model failed on this call: {type(error).__name__}: {error}".partition("\n")[0])
-    failure.__cause__ = error.with_traceback(None)  # its frames would keep the failed pass's memory
+    failure.__cause__ = error
     job.end(failure)
 
 

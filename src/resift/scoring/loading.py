@@ -41,7 +41,7 @@ def load_model(settings: Settings) -> LoadedModel:
     """Load a model as the settings say."""
     if settings.model == "lexical":
         return LoadedModel(Lexical())
-    for named in (settings.model, settings.like):
+    for named in (settings.model, os.path.abspath(settings.model), settings.like):  # noqa: PTH100 - for "."
         if isinstance(named, str) and (reason := why_unsuitable(named)):
             raise ModelUnsupported(f"{named} cannot be run here: {reason}; choose another model")
     devices = [settings.device] if isinstance(settings.device, str) else settings.device
@@ -86,12 +86,13 @@ class SharedModels:
     def __init__(self) -> None:
         self._slots: dict[object, _Slot] = {}
         self._forgotten: deque[object] = deque()
+        self._unheard: list[Engine] = []
         self.renew()
         renew_in_child(self)
 
     def renew(self) -> None:
         """Take new locks, as a forked child must."""
-        self._lock = threading.RLock()  # a forgotten ranker may be collected, and released, while it is held
+        self._lock = threading.Lock()
         for slot in self._slots.values():
             slot.lock = threading.Lock()
 
@@ -115,22 +116,27 @@ class SharedModels:
         """Let go of a model; the last to do so closes it, and waits until what was accepted is answered."""
         with self._lock:
             loaded = self._take_out(key)
-            self._drain()
+        self._settle()
         if loaded is not None and loaded.engine is not None:
             loaded.engine.close()
 
     def forget(self, key: object) -> None:
         """Let go of a model when a ranker is collected as garbage: soon, without ever waiting for a lock."""
         self._forgotten.append(key)
-        if self._lock.acquire(blocking=False):
+        self._settle()
+
+    def _settle(self) -> None:
+        while self._forgotten and self._lock.acquire(blocking=False):
             self._drain()
             self._lock.release()
 
     def _drain(self) -> None:
+        """Let go of what was collected since."""
         while self._forgotten:
             loaded = self._take_out(self._forgotten.popleft())
             if loaded is not None and loaded.engine is not None:
-                loaded.engine.forget()
+                self._unheard.append(loaded.engine)
+        self._unheard = [engine for engine in self._unheard if not engine.forget()]
 
     def _take_out(self, key: object) -> LoadedModel | None:
         """Count one holder less; return the model if that was the last."""

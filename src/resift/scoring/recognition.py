@@ -1,6 +1,6 @@
 """From a model's files, and its row in the catalogue where it has one, to the family that reads it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -59,7 +59,7 @@ def _row(checkpoint: Checkpoint, like: str | Prompt | None) -> Row:
         return PromptRow(like, max_length=_DECLARED_PROMPT_LENGTH)
     if like is not None:
         return row_of(like)
-    return find_row(checkpoint.name) or _row_by_files(checkpoint)
+    return find_row(checkpoint.name) or find_row(str(checkpoint.path.absolute())) or _row_by_files(checkpoint)
 
 
 def _row_by_files(checkpoint: Checkpoint) -> Row:
@@ -93,6 +93,7 @@ def _why_not(architecture: str) -> str:
 
 def _pair(checkpoint: Checkpoint, row: PairRow, settings: Settings) -> Recognised:
     _require_one_label(checkpoint)
+    _require_chain(checkpoint, known=())
     encoder = _encoder(checkpoint)
     if not len(encoder.pair_frame().before[1]):
         raise ModelUnsupported(
@@ -131,6 +132,7 @@ def _prompted(checkpoint: Checkpoint, row: PromptRow, settings: Settings) -> Rec
             f"{checkpoint.name} is a {architecture or 'model of no declared architecture'}, not a causal language "
             "model, so it cannot be asked with a prompt; leave `like` out"
         )
+    _require_chain(checkpoint, known=("LogitScore",))
     encoder, prompt = _encoder(checkpoint), row.prompt
     family = PromptedLM(
         encoder,
@@ -148,8 +150,8 @@ def _prompted(checkpoint: Checkpoint, row: PromptRow, settings: Settings) -> Rec
 
 def _embedding(checkpoint: Checkpoint, row: EmbeddingRow, settings: Settings) -> Recognised:
     modules = _modules(checkpoint)
-    if modules and (modules[:2] != ["Transformer", "Pooling"] or set(modules[2:]) - {"Normalize"}):
-        raise _unknown_chain(checkpoint)
+    if modules:
+        _require_chain(checkpoint, known=("Pooling", "Normalize"))
     saved = checkpoint.json("config_sentence_transformers.json") or {}
     similarity = saved.get("similarity_fn_name") or "cosine"
     if similarity not in ("cosine", "dot"):
@@ -278,6 +280,12 @@ def _poolings(checkpoint: Checkpoint) -> tuple[Pooling, ...]:
 
 def _modules(checkpoint: Checkpoint) -> list[str]:
     return [_kind(module) for module in checkpoint.json("modules.json") or ()]
+
+
+def _require_chain(checkpoint: Checkpoint, *, known: Sequence[str]) -> None:
+    """Make sure that nothing stands behind the transformer that would be left out."""
+    if set(_modules(checkpoint)[1:]) - set(known):
+        raise _unknown_chain(checkpoint)
 
 
 def _unknown_chain(checkpoint: Checkpoint) -> ModelUnsupported:

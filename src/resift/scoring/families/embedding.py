@@ -56,6 +56,8 @@ class EmbeddingModel:
         read = [place for place, sequence in enumerate(sequences) if len(sequence)]
 
         def finish(outputs: Outputs, normalize: bool | None) -> Scores:
+            if not read:
+                return _scaled(np.zeros(len(keys)), normalize)
             vectors = np.zeros((len(sequences), outputs.shape[1]), dtype=np.float32)
             vectors[read] = outputs
             for key, vector in zip(new, vectors[1:], strict=True):
@@ -80,8 +82,9 @@ class EmbeddingModel:
 
 def _similarity(query: Outputs, documents: list[Embedded], normalize: bool | None) -> Scores:
     """Return the dot product with each document's vector; the cosine, where the model gives vectors of length 1."""
-    if not query.any():
-        return np.zeros(len(documents))
     matrix = np.stack([document.vector for document in documents])
-    scores: Scores = (matrix @ query).astype(np.float64)
+    return _scaled((matrix @ query).astype(np.float64), normalize)
+
+
+def _scaled(scores: Scores, normalize: bool | None) -> Scores:
     return (1.0 + scores) / 2.0 if normalize else scores
