@@ -8,7 +8,7 @@ import torch
 from resift.errors import InvalidInput
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_CPU_BATCH_TOKENS = 2048  # activations of small batches stay in the cache, and large ones gain nothing
+_CPU_BATCH_TOKENS = 4096  # activations of small batches stay in the cache, and large ones gain nothing
 _LEAST_GPU_BATCH_TOKENS, _MOST_GPU_BATCH_TOKENS = 4096, 16384
 _FULL = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
