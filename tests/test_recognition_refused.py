@@ -298,3 +298,16 @@ def test_encoders_of_the_bert_kind_run_without_transformers(directory: Path) -> 
         expected = ranker.score("panda", ["bamboo"])
 
     assert json.loads(_without("transformers", directory).removeprefix("scored ")) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("kinds", [("WordEmbeddings", "Pooling"), ("Transformer", "Normalize"), ("CLIPModel",)])
+@pytest.mark.parametrize("like", [None, "BAAI/bge-large-en-v1.5"])
+def test_a_chain_is_known_from_its_first_module_on(kinds: tuple[str, ...], like: str | None, directory: Path) -> None:
+    """A chain that does not begin with a transformer, or does not pool behind it, is refused and named."""
+    tiny.build("bert-embedding", directory)
+    modules = [{"type": f"sentence_transformers.models.{kind}", "path": ""} for kind in kinds]
+    (directory / "modules.json").write_text(json.dumps(modules))
+
+    message = _refused(directory, like=like)
+
+    assert " -> ".join(kinds) in message or "BertModel" in message

@@ -304,10 +304,12 @@ class _Reading:
         """Cancel what nobody will wait for any more; a source that is being read is closed when it has answered."""
         self._closed = True
         if self._lock.acquire(blocking=False):
-            self._calls.close()
-            if self._last is not None:
-                self._last.future.cancel()
-            self._lock.release()
+            try:
+                self._calls.close()
+                if self._last is not None:
+                    self._last.future.cancel()
+            finally:
+                self._lock.release()
 
 
 def _result(future: "Future[Outputs]") -> Outputs:

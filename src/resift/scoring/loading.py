@@ -127,8 +127,10 @@ class SharedModels:
 
     def _settle(self) -> None:
         while self._forgotten and self._lock.acquire(blocking=False):
-            self._drain()
-            self._lock.release()
+            try:
+                self._drain()
+            finally:
+                self._lock.release()
 
     def _drain(self) -> None:
         """Let go of what was collected since."""

@@ -150,9 +150,10 @@ def _prompted(checkpoint: Checkpoint, row: PromptRow, settings: Settings) -> Rec
 
 def _embedding(checkpoint: Checkpoint, row: EmbeddingRow, settings: Settings) -> Recognised:
     modules = _modules(checkpoint)
-    if modules:
-        _require_chain(checkpoint, known=("Pooling", "Normalize"))
-    saved = checkpoint.json("config_sentence_transformers.json") or {}
+    _require_chain(checkpoint, known=("Pooling", "Normalize"))
+    if modules and modules[1:2] != ["Pooling"]:
+        raise _unknown_chain(checkpoint)
+    saved = _saved(checkpoint, "config_sentence_transformers.json")
     similarity = saved.get("similarity_fn_name") or "cosine"
     if similarity not in ("cosine", "dot"):
         raise ModelUnsupported(f"{checkpoint.name} compares vectors by {similarity!r}; known here are cosine and dot")
@@ -185,8 +186,8 @@ def _max_length(checkpoint: Checkpoint, settings: Settings, default: int) -> int
 def _longest(checkpoint: Checkpoint) -> int:
     """Return what the model's files say is the longest text, the smallest of all that say something."""
     declared = (
-        (checkpoint.json("sentence_bert_config.json") or {}).get("max_seq_length"),
-        (checkpoint.json("tokenizer_config.json") or {}).get("model_max_length"),
+        _saved(checkpoint, "sentence_bert_config.json").get("max_seq_length"),
+        _saved(checkpoint, "tokenizer_config.json").get("model_max_length"),
     )
     return int(min([_positions(checkpoint), *(length for length in declared if length)]))
 
@@ -201,12 +202,12 @@ def _positions(checkpoint: Checkpoint) -> int:
 
 
 def _encoder(checkpoint: Checkpoint) -> TextEncoder:
-    lower = (checkpoint.json("sentence_bert_config.json") or {}).get("do_lower_case")
+    lower = _saved(checkpoint, "sentence_bert_config.json").get("do_lower_case")
     return TextEncoder(checkpoint.tokenizer_file, lower=bool(lower))
 
 
 def _typed(checkpoint: Checkpoint) -> bool:
-    names = (checkpoint.json("tokenizer_config.json") or {}).get("model_input_names") or ["token_type_ids"]
+    names = _saved(checkpoint, "tokenizer_config.json").get("model_input_names") or ["token_type_ids"]
     config = checkpoint.config
     kinds = config.get("type_vocab_size", 2 if config.get("model_type") in _TWO_TYPES_UNLESS_SAID else 0)
     return int(kinds or 0) > 1 and "token_type_ids" in names
@@ -221,7 +222,7 @@ def _says_sigmoid(checkpoint: Checkpoint) -> bool:
     config = checkpoint.config
     chain = checkpoint.file("modules.json")  # without it, sentence-transformers does not read its own configuration
     named = (
-        (chain and (checkpoint.json("config_sentence_transformers.json") or {}).get("activation_fn"))
+        (chain and _saved(checkpoint, "config_sentence_transformers.json").get("activation_fn"))
         or (config.get("sentence_transformers") or {}).get("activation_fn")
         or config.get("sbert_ce_default_activation_function")
         or "Sigmoid"
@@ -243,7 +244,7 @@ def _answer(checkpoint: Checkpoint, encoder: TextEncoder, text: str) -> int:
 
 def _bos(checkpoint: Checkpoint, encoder: TextEncoder) -> int | None:
     """Return the beginning-of-sequence token, where there is one that is not the padding token as well."""
-    saved = checkpoint.json("tokenizer_config.json") or {}
+    saved = _saved(checkpoint, "tokenizer_config.json")
     bos, pad = (_token_text(saved.get(name)) for name in ("bos_token", "pad_token"))
     return None if bos is None or bos == pad else encoder.token(bos)
 
@@ -252,14 +253,19 @@ def _token_text(token: str | Mapping[str, str] | None) -> str | None:
     return token["content"] if isinstance(token, Mapping) else token
 
 
+def _saved(checkpoint: Checkpoint, name: str) -> Mapping[str, Any]:
+    """Return what a file that not every model has says."""
+    return checkpoint.json(name) or {}
+
+
 def _prompts(checkpoint: Checkpoint) -> dict[str, str]:
-    saved = checkpoint.json("config_sentence_transformers.json") or {}
+    saved = _saved(checkpoint, "config_sentence_transformers.json")
     return cast("dict[str, str]", saved.get("prompts") or {})
 
 
 def _default_prompt(checkpoint: Checkpoint) -> str:
     """Return what sentence-transformers puts in front of a query when nothing is said."""
-    saved = checkpoint.json("config_sentence_transformers.json") or {}
+    saved = _saved(checkpoint, "config_sentence_transformers.json")
     return _prompts(checkpoint).get(str(saved.get("default_prompt_name")), "")
 
 
@@ -283,8 +289,9 @@ def _modules(checkpoint: Checkpoint) -> list[str]:
 
 
 def _require_chain(checkpoint: Checkpoint, *, known: Sequence[str]) -> None:
-    """Make sure that nothing stands behind the transformer that would be left out."""
-    if set(_modules(checkpoint)[1:]) - set(known):
+    """Make sure that a chain begins with a transformer, and that nothing behind it would be left out."""
+    modules = _modules(checkpoint)
+    if modules[:1] not in ([], ["Transformer"]) or set(modules[1:]) - set(known):
         raise _unknown_chain(checkpoint)
 
 

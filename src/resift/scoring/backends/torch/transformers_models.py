@@ -11,6 +11,7 @@ from resift.checkpoint import Checkpoint
 from resift.errors import ModelUnsupported
 from resift.scoring.backends import Answer, Classify, Embed, Readout
 from resift.scoring.backends.torch.attention import IMPLEMENTATION, UnknownAttention, packed_attention
+from resift.scoring.backends.torch.devices import is_out_of_memory
 from resift.scoring.backends.torch.linears import prepack_linears
 from resift.scoring.backends.torch.packing import Packed, Positions
 from resift.scoring.backends.torch.padding import LogitsReader, PaddedBody, PaddedClassifier, takes_types, vocabulary_of
@@ -108,9 +109,9 @@ def _try(model: Any, readout: Readout, sample: Batch) -> Literal["packed", "padd
 def _why_not_packed(model: Any, readout: Readout, sample: Batch, *, expected: torch.Tensor) -> str | None:
     try:
         found = read(*_packed(model, readout, frugal=False), sample, device=model.device)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever foreign code trips over, it cannot run packed
+    except Exception as error:  # whatever foreign code trips over, it cannot run packed
+        if is_out_of_memory(error):
+            raise
         return f"{type(error).__name__}: {error}".partition("\n")[0]
     return None if _agree(expected, found) else "packed, it would say something else"
 
