@@ -15,18 +15,21 @@ RUN  := $(VENV)/bin/python
 PIP  := $(RUN) -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check form lint types layers format bench clean
+.PHONY: help install demo test interop check form lint types layers format bench bench-serving clean
 
 help:  ## say what can be done
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' Makefile
 
 install: $(VENV)/.installed  ## everything a developer needs, in .venv
 
-demo: $(VENV)/.core  ## rank some documents with the built-in scorer: no model, no torch
+demo: $(VENV)/.core  ## rank some documents with the built-in scorer, here and through an endpoint: no model, no torch
 	@$(RUN) examples/demo.py $(ARGS)
 
 test: $(VENV)/.installed  ## every promise
 	@OMP_NUM_THREADS=$(THREADS) $(RUN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+interop: $(VENV)/.installed  ## real clients and servers of others, each in an environment of its own (gigabytes, an hour)
+	@$(RUN) -m pytest -m interop tests/interop $(ARGS)
 
 check: form lint types layers  ## form, lint, types and layers; changes nothing (-k: go on after a failure)
 
@@ -50,6 +53,9 @@ format: $(VENV)/.installed  ## write the code as `check` wants it, where a tool 
 bench: $(VENV)/.installed  ## time resift against the reference
 	@$(RUN) benchmarks/versus.py $(ARGS)
 
+bench-serving: $(VENV)/.installed  ## time resift's server beside those of others, and its client beside a vendor's
+	@$(RUN) benchmarks/serving.py $(ARGS)
+
 clean:  ## forget what tools remembered; .venv stays
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
@@ -58,7 +64,7 @@ clean:  ## forget what tools remembered; .venv stays
 $(VENV)/.core: pyproject.toml
 	$(environment)
 	@echo "installing resift"
-	@$(PIP) install --editable .
+	@$(PIP) install --editable ".[serve]"
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml
@@ -66,7 +72,7 @@ $(VENV)/.installed: pyproject.toml
 	@echo "installing torch (once; some minutes)"
 	@$(PIP) install $(TORCH)
 	@echo "installing resift and what its checks need"
-	@$(PIP) install --editable ".[local,dev]"
+	@$(PIP) install --editable ".[local,serve,dev]"
 	@touch $(VENV)/.core $@
 
 # Reuse an environment that works; make or mend one that does not, from nothing only where there is no other way.

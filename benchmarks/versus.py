@@ -156,7 +156,7 @@ def _record(variants: list[Variant], arguments: argparse.Namespace) -> dict[str,
     pairs = arguments.queries * arguments.documents
     return {
         "model": "BERT cross-encoder 384 x 6, random weights",
-        "machine": _processor(),
+        "machine": processor(),
         "matrix products, GFLOP/s at best": {dtype: _ceiling(dtype) for dtype in ("float32", "bfloat16")},
         "threads": arguments.threads,
         "rounds": arguments.rounds,
@@ -177,7 +177,7 @@ def _record(variants: list[Variant], arguments: argparse.Namespace) -> dict[str,
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return what the machine says of its processor: family and model, too, where the name hides them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

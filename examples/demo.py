@@ -1,4 +1,10 @@
-"""Rank a handful of documents with the built-in scorer, and show which came out on top."""
+"""Rank a handful of documents with the built-in scorer, here and through an endpoint, and show that both agree."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.bar import Bar
 from rich.console import Console
@@ -20,26 +26,54 @@ DOCUMENTS: list[resift.Document] = [
 
 
 def main() -> None:
-    """Rank, and print one table."""
+    """Rank twice, and print one table."""
     with resift.load() as ranker:
-        ranking = ranker.rank(QUERY, DOCUMENTS)
-    highest = max(hit.score for hit in ranking)
+        here = ranker.rank(QUERY, DOCUMENTS)
+    with served("lexical") as address, resift.connect(address, model="lexical", dialect="resift") as ranker:
+        ranker.rank(QUERY, DOCUMENTS)  # the first call connects, and waits until the server is ready
+        there = ranker.rank(QUERY, DOCUMENTS)
+    Console().print(_table(here, there, address))
 
-    table = Table(title=f"[bold]{QUERY}[/]", caption=_caption(ranking), title_justify="left", caption_justify="left")
+
+@contextmanager
+def served(model: str) -> Iterator[str]:
+    """Run `resift serve` on a free port of this machine, and yield its address."""
+    command = [sys.executable, "-m", "resift", "serve", model, "--port", "0", "--log-level", "error"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            said = server.stderr.readline()
+            address = re.search(r"http://\S+", said)
+            if address is None:
+                raise SystemExit(f"the server did not start: {said}{server.stderr.read()}")
+            yield address[0]
+        finally:
+            server.terminate()
+
+
+def _table(here: resift.Ranking, there: resift.Ranking, address: str) -> Table:
+    highest = max(hit.score for hit in here)
+    table = Table(title=f"[bold]{QUERY}[/]", caption=_caption(here, there, address))
+    table.title_justify = table.caption_justify = "left"
     table.add_column("#", justify="right", style="dim")
     table.add_column("was", justify="right", style="dim")
-    table.add_column("score", justify="right")
+    table.add_column("here", justify="right")
+    table.add_column("served", justify="right")
     table.add_column("", width=16)
     table.add_column("document")
-    for place, hit in enumerate(ranking, start=1):
+    for place, (hit, same) in enumerate(zip(here, there, strict=True), start=1):
         bar = Bar(size=highest, begin=0, end=hit.score, color="green" if hit.score else "default")
-        table.add_row(str(place), str(hit.index + 1), f"{hit.score:.3f}", bar, _line(hit.document))
-    Console().print(table)
+        table.add_row(str(place), str(hit.index + 1), f"{hit.score:.3f}", f"{same.score:.3f}", bar, _line(hit.document))
+    return table
 
 
-def _caption(ranking: resift.Ranking) -> str:
-    milliseconds = ranking.elapsed_s * 1000
-    return f"{ranking.model} ranked {len(ranking)} documents in {milliseconds:.1f} ms, with nothing to download"
+def _caption(here: resift.Ranking, there: resift.Ranking, address: str) -> str:
+    times = [f"{ranking.elapsed_s * 1000:.1f} ms" for ranking in (here, there)]
+    same = "the same result" if here == there else "[red]another result[/]"
+    return (
+        f"{here.model} ranked {len(here)} documents here in {times[0]}, with nothing to download;\n"
+        f"through {address} in {times[1]}, with {same}"
+    )
 
 
 def _line(document: resift.Document) -> str:

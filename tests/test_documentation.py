@@ -3,8 +3,9 @@ The documentation is true: its examples run and print what it says, and what it 
 
 In Markdown, the `python` and `pycon` blocks of one file share their names, from top to bottom. A `text` block right
 after a `python` block is what that block prints, with `...` for what may differ. A block that cannot run here says so
-above itself, `<!-- not run: needs a running endpoint -->`, and then need only be valid Python. Where an example names
-a model of the hub, a tiny one with random weights answers to that name.
+above itself, `<!-- not run: needs a key of yours -->`, and then need only be valid Python. Where an example names a
+model of the hub, a tiny one with random weights answers to that name; where it connects to `http://localhost:8000`, a
+server with the built-in scorer answers.
 """
 
 import ast
@@ -20,13 +21,17 @@ import textwrap
 import tomllib
 import types
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+
+import resift
+from resift.server.served import open_served
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -49,6 +54,8 @@ STAND_INS = {
     "mixedbread-ai/mxbai-rerank-base-v2": "qwen2",
     "mixedbread-ai/mxbai-rerank-large-v2": "qwen2",
 }
+
+ENDPOINT = "http://localhost:8000"
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>[\w-]*)[^`]*$")
 _NOT_RUN = re.compile(r"<!-- not run: (?P<reason>\S.*?) -->")
@@ -184,6 +191,24 @@ def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
     return cache
 
 
+@contextmanager
+def endpoint_stand_in(text: str) -> Iterator[None]:
+    """Let a server with the built-in scorer answer for `ENDPOINT` where `text` connects to it."""
+    if ENDPOINT not in text:
+        yield
+        return
+    from serving import serving
+
+    connect = resift.connect
+    with serving(open_served("lexical", lambda normalize: resift.load(normalize=normalize))) as server:
+
+        def stand_in(url: str, **options: Any) -> resift.RemoteRanker:
+            return connect(url.replace(ENDPOINT, server.url), **options)
+
+        with patch.object(resift, "connect", stand_in):
+            yield
+
+
 def cache_stand_ins(cache: Path, text: str) -> None:
     """Put a tiny model into the hub's cache for each real one that `text` names."""
     for model in (model for model in STAND_INS if model in text):
@@ -204,12 +229,13 @@ class TestPage:
         text = page.read_text(encoding="utf-8")
         cache_stand_ins(hub, text)
 
-        run_page(text, str(page))
+        with endpoint_stand_in(text):
+            run_page(text, str(page))
 
     def test_names_goals_that_exist(self, page: Path) -> None:
         """Every `make ...` can be typed."""
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-        known = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+        known = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
         asked = {goal for command in commands(page.read_text(encoding="utf-8")) for goal in goals(command)}
 
         assert asked - known == set()

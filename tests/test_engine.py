@@ -114,9 +114,9 @@ class FakeBackend:
 
 
 @contextmanager
-def running(*backends: FakeBackend) -> Iterator[Engine]:
+def running(*backends: FakeBackend, max_queue_tokens: int | None = None) -> Iterator[Engine]:
     """Yield an engine, and see to it that it ends, whatever the test has done to it."""
-    engine = Engine(backends)
+    engine = Engine(backends, max_queue_tokens=max_queue_tokens)
     try:
         yield engine
     finally:

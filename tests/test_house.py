@@ -15,7 +15,10 @@ import resift
 
 SOURCE = Path(resift.__file__).parent
 TESTS = Path(__file__).parent
-HEAVY = ("torch", "transformers", "onnxruntime", "openvino", "sentence_transformers", "huggingface_hub")
+HEAVY = (
+    *("torch", "transformers", "onnxruntime", "openvino", "sentence_transformers", "huggingface_hub"),
+    *("fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client", "httpx", "httpx2", "click", "rich.console"),
+)
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -114,7 +117,7 @@ def test_the_package_is_typed() -> None:
 
 
 def test_importing_is_light() -> None:
-    """`import resift` loads no model library."""
+    """`import resift` loads no library for models, for HTTP, or for terminals."""
     program = f"import sys, resift; print([name for name in {HEAVY!r} if name in sys.modules])"
 
     assert _run(program) == "[]"

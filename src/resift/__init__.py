@@ -1,7 +1,16 @@
 """resift: put documents in order of relevance, with the same scores wherever they are computed."""
 
-from resift.api import load, open  # noqa: A004 - `resift.open` reads as `os.open` does
+from resift.api import connect, load, open  # noqa: A004 - `resift.open` reads as `os.open` does
+from resift.compose.cached import cached
+from resift.compose.cascade import cascade
+from resift.compose.fallback import fallback
+from resift.compose.wrapping import ComposedRanker
 from resift.errors import (
+    DeadlineExceeded,
+    EndpointError,
+    EndpointMisbehaved,
+    EndpointRefused,
+    EndpointUnavailable,
     InvalidInput,
     MissingDependency,
     ModelNotFound,
@@ -11,11 +20,19 @@ from resift.errors import (
     ScoringFailed,
 )
 from resift.local import LocalRanker
+from resift.remote.ranker import RemoteRanker
 from resift.settings import Prompt
-from resift.types import Document, Ranked, Ranker, Ranking, Usage
+from resift.types import Described, Document, Ranked, Ranker, Ranking, Usage
 
 __all__ = [
+    "ComposedRanker",
+    "DeadlineExceeded",
+    "Described",
     "Document",
+    "EndpointError",
+    "EndpointMisbehaved",
+    "EndpointRefused",
+    "EndpointUnavailable",
     "InvalidInput",
     "LocalRanker",
     "MissingDependency",
@@ -26,9 +43,14 @@ __all__ = [
     "Ranked",
     "Ranker",
     "Ranking",
+    "RemoteRanker",
     "ResiftError",
     "ScoringFailed",
     "Usage",
+    "cached",
+    "cascade",
+    "connect",
+    "fallback",
     "load",
     "open",
 ]

@@ -1,6 +1,6 @@
 """How a model is to be loaded and read: validated once, here, then only passed around."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Integral
@@ -85,6 +85,7 @@ class Settings:
     dtype: Dtype = "auto"
     max_length: int | None = None
     max_batch_tokens: int | None = None
+    max_queue_tokens: int | None = None
     long_documents: LongDocuments = "truncate"
     revision: str | None = None
     trust_remote_code: bool = False
@@ -101,7 +102,7 @@ class Settings:
         _require_kind("like", self.like, str | Prompt | None, wanted="the id of a catalogued model or a Prompt")
         for name, kind in (("backend", Backend), ("dtype", Dtype), ("long_documents", LongDocuments)):
             _require_choice(name, getattr(self, name), get_args(kind))
-        for name in ("max_length", "max_batch_tokens"):
+        for name in ("max_length", "max_batch_tokens", "max_queue_tokens"):
             _require_count(name, getattr(self, name))
         devices = (self.device,) if isinstance(self.device, str) else self.device
         if not isinstance(devices, tuple) or not devices or not all(isinstance(name, str) and name for name in devices):
@@ -115,6 +116,13 @@ class Settings:
             raise InvalidInput("fields names no field; leave it out to read all")
 
 
+def hint(given: object, known: Iterable[str], *, otherwise: str = "choose from", cutoff: float = 0.6) -> str:
+    """Say which of the known names was probably meant, or, where none is close, name them all."""
+    names = list(known)
+    close = get_close_matches(str(given), names, n=1, cutoff=cutoff)
+    return f"did you mean {close[0]!r}?" if close else f"{otherwise} {', '.join(names)}"
+
+
 def _require_kind(name: str, given: object, kind: type | UnionType, *, wanted: str) -> None:
     if not isinstance(given, kind):
         raise InvalidInput(f"{name} must be {wanted}, not {given!r}")
@@ -122,9 +130,7 @@ def _require_kind(name: str, given: object, kind: type | UnionType, *, wanted: s
 
 def _require_choice(name: str, given: object, choices: Sequence[str]) -> None:
     if given not in choices:
-        close = get_close_matches(str(given), choices, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(choices)}"
-        raise InvalidInput(f"{name}={given!r} is not known; {hint}")
+        raise InvalidInput(f"{name}={given!r} is not known; {hint(given, choices)}")
 
 
 def _require_count(name: str, given: object) -> None:

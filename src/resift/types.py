@@ -31,6 +31,17 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Workload:
+    """What a model's devices have done since it was loaded, and what waits for them."""
+
+    waiting_tokens: int = 0
+    batches: int = 0
+    tokens: int = 0
+    room: int = 0
+    """How many tokens those batches had room for; `tokens / room` is how full they were."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """Which part of a ranking the caller wants: scores from `threshold` up, then the best `top_n`."""
 
@@ -169,3 +180,24 @@ class Ranker(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """What a ranker may say of itself beside ranking; a cache and a server ask, and take care where it is silent."""
+
+    @property
+    def identity(self) -> str:
+        """All that the scores depend on besides the texts, as one line: model, revision, settings; never a key."""
+
+    @property
+    def listwise(self) -> bool:
+        """Whether a document's score depends on the other documents of the call."""
+
+    @property
+    def takes_instruction(self) -> bool:
+        """Whether an instruction means something to the model."""
+
+    @property
+    def max_length(self) -> int | None:
+        """How many tokens the model reads of a query with one document, where that is known."""

@@ -8,12 +8,11 @@ read as that row when `like=` names it.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TypeVar
 
 from resift.errors import InvalidInput
 from resift.scoring.families.pair import Truncation
-from resift.settings import Prompt
+from resift.settings import Prompt, hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +173,6 @@ def row_of(name: str) -> Row:
     """Return the row of a model that the catalogue must know, because a caller named it as `like`."""
     row = find_row(name)
     if row is None:
-        close = get_close_matches(name, ROWS, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"it knows {', '.join(ROWS)}"
-        raise InvalidInput(f"like={name!r} is no row of the catalogue; {hint}")
+        meant = hint(name, ROWS, otherwise="it knows", cutoff=0.5)
+        raise InvalidInput(f"like={name!r} is no row of the catalogue; {meant}")
     return row

@@ -21,6 +21,7 @@ from resift.errors import Overloaded, ResiftError, ScoringFailed
 from resift.forking import renew_in_child
 from resift.scoring.backends import Backend, OutOfMemory, Outputs
 from resift.scoring.planning import NO_IDS, Batch, Ids, Item, Tokens, batch_cost, plan_batches
+from resift.types import Workload
 
 logger = logging.getLogger("resift")
 
@@ -32,8 +33,9 @@ _EXIT_PATIENCE_S = 5.0
 class Engine:
     """Runs the jobs of any number of threads on one or more devices."""
 
-    def __init__(self, backends: Sequence[Backend]) -> None:
+    def __init__(self, backends: Sequence[Backend], *, max_queue_tokens: int | None = None) -> None:
         self._workers = [_Worker(backend) for backend in backends]
+        self._most_waiting = max_queue_tokens
         self._queue: deque[_Job] = deque()
         self._closing = False
         self.renew()
@@ -51,6 +53,17 @@ class Engine:
     def breath_tokens(self) -> int:
         """How many tokens all devices together take on at once."""
         return sum(worker.limit for worker in self._workers) * _BATCHES_A_BREATH
+
+    @property
+    def workload(self) -> Workload:
+        """What all devices together have done, and what waits for them."""
+        done = [worker.done for worker in self._workers]
+        return Workload(
+            waiting_tokens=self._waiting,
+            batches=sum(each.batches for each in done),
+            tokens=sum(each.tokens for each in done),
+            room=sum(each.room for each in done),
+        )
 
     def submit(self, sequences: Sequence[Tokens], prefix: Ids = NO_IDS) -> "Future[Outputs]":
         """
@@ -106,7 +119,7 @@ class Engine:
 
     def _require_room(self, job: "_Job") -> None:
         """Refuse a job that would wait behind too much; an idle engine takes any job."""
-        most = sum(worker.limit for worker in self._workers) * _BATCHES_WAITING
+        most = self._most_waiting or sum(worker.limit for worker in self._workers) * _BATCHES_WAITING
         if self._waiting and self._waiting + job.tokens > most:
             self._queue = deque(waiting for waiting in self._queue if not waiting.over)
             self._waiting = sum(waiting.tokens for waiting in self._queue)
@@ -247,6 +260,7 @@ class _Worker:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.limit = backend.max_batch_tokens
+        self.done = Workload()
 
     def share_of_prefix(self, shared: int, length: int) -> int:
         """Return how many tokens of a shared prefix one of the sequences that fill a batch with it pays for."""
@@ -278,6 +292,7 @@ class _Worker:
         failure: BaseException | None = None
         try:
             outputs = _rows(self.backend.run(_batch(parts)), len(parts))
+            self._count(parts)
             for job, rows in _by_job(parts).items():
                 job.answer([parts[row].position for row in rows], outputs[rows])
         except BaseException as error:  # noqa: BLE001 - whatever happened, the futures end and the thread lives
@@ -287,6 +302,15 @@ class _Worker:
             self._run_smaller(parts, failure)
         elif failure is not None:
             self._run_apart(parts, failure, alone=alone)
+
+    def _count(self, parts: list[_Part]) -> None:
+        """Keep account of a batch; one new value each time, so that readers need no lock."""
+        items, done = _items(parts), self.done
+        self.done = Workload(
+            batches=done.batches + 1,
+            tokens=done.tokens + batch_cost(items),
+            room=done.room + max(self.limit, batch_cost(items, padded=self.backend.padded)),
+        )
 
     def _run_smaller(self, parts: list[_Part], error: OutOfMemory) -> None:
         """Halve the limit for good, and plan the batch anew; only a sequence that does not fit alone fails."""

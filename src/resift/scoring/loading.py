@@ -1,5 +1,6 @@
 """From settings to a model that answers: files, family, devices and engine, shared by all who ask for the same."""
 
+import hashlib
 import logging
 import os
 import threading
@@ -21,6 +22,7 @@ from resift.scoring.families.lexical import Lexical
 from resift.scoring.planning import Ids, Tokens
 from resift.scoring.recognition import recognise
 from resift.settings import Settings
+from resift.types import Workload
 
 logger = logging.getLogger("resift")
 
@@ -35,6 +37,8 @@ class LoadedModel:
 
     family: Family
     engine: Engine | None = None
+    version: str = ""
+    """The commit of a hub model, or what tells one state of a directory's files from another."""
 
 
 def load_model(settings: Settings) -> LoadedModel:
@@ -70,7 +74,8 @@ def load_model(settings: Settings) -> LoadedModel:
         for device in devices
     ]
     _mention_licence(settings)
-    return LoadedModel(recognised.family, Engine(backends))
+    engine = Engine(backends, max_queue_tokens=settings.max_queue_tokens)
+    return LoadedModel(recognised.family, engine, version=checkpoint.revision or _state(settings))
 
 
 def _mention_licence(settings: Settings) -> None:
@@ -159,9 +164,15 @@ class _Slot:
 
 def _key(settings: Settings) -> object:
     """Return what two rankers must agree on to share a model, down to the state of a local directory's files."""
+    return replace(settings, normalize=None, instruction=None, fields=None, local_files_only=False), _state(settings)
+
+
+def _state(settings: Settings) -> str:
+    """Return what tells one state of a local directory's files from another; "" for what is none."""
     directory = os.path.expanduser(settings.model)  # noqa: PTH111 - Path raises where a name cannot be one
-    stamps = tuple(sorted(_stamps(directory))) if os.path.isdir(directory) else ()  # noqa: PTH112 - the same
-    return replace(settings, normalize=None, instruction=None, fields=None, local_files_only=False), stamps
+    if not os.path.isdir(directory):  # noqa: PTH112 - the same
+        return ""
+    return hashlib.sha256(repr(sorted(_stamps(directory))).encode(errors="surrogateescape")).hexdigest()
 
 
 def _stamps(directory: str, *, below: int = 1) -> Iterator[tuple[str, int, int]]:
@@ -188,10 +199,21 @@ class Hold:
         return self._held().family
 
     @property
+    def version(self) -> str:
+        """Which of a model's states this is."""
+        return self._held().version
+
+    @property
     def breath_tokens(self) -> int:
         """How many tokens the devices take on at once."""
         engine = self._held().engine
         return 0 if engine is None else engine.breath_tokens
+
+    @property
+    def workload(self) -> Workload:
+        """What the devices have done, and what waits for them."""
+        engine = self._held().engine
+        return Workload() if engine is None else engine.workload
 
     def submit(self, sequences: Sequence[Tokens], prefix: Ids) -> "Future[Outputs]":
         """Hand sequences to the engine."""

@@ -46,6 +46,13 @@ class Family(Protocol):
     bounded: bool
     """Whether `normalize=True` means something to it."""
 
+    listwise: bool
+    """Whether a document's score depends on the other documents of the call."""
+
+    @property
+    def max_length(self) -> int | None:
+        """How many tokens it reads of a query with one document; None where there is no limit."""
+
     def prepare(self, query: str, documents: Sequence[str], instruction: str | None) -> Prepared:
         """Make one call ready; `instruction` is None where the caller gave none."""
 

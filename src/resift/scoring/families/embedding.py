@@ -21,6 +21,7 @@ class EmbeddingModel:
     """
 
     instructable = True
+    listwise = False
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class EmbeddingModel:
         document_instruction: str = "",
         cache: VectorCache | None = None,
     ) -> None:
+        self.max_length = max_length
         self._encoder = encoder
         self._frame = encoder.single_frame()
         self._room = max_length - self._frame.size

@@ -33,6 +33,8 @@ class Lexical:
 
     instructable = False
     bounded = True
+    listwise = True  # how rare a word is, is counted in the list
+    max_length = None
 
     def prepare(self, query: str, documents: Sequence[str], instruction: str | None) -> Prepared:
         """Score the call; there is nothing left to run."""

@@ -25,6 +25,7 @@ class PairCrossEncoder:
 
     instructable = False
     bounded = True
+    listwise = False
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class PairCrossEncoder:
         typed: bool,
         query_prompt: str = "",
     ) -> None:
+        self.max_length = max_length
         self._encoder = encoder
         self._frame = encoder.pair_frame()
         self._room = max_length - self._frame.size

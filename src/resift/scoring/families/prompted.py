@@ -25,6 +25,7 @@ class PromptedLM:
     """
 
     bounded = True
+    listwise = False
 
     def __init__(
         self,
@@ -38,7 +39,7 @@ class PromptedLM:
     ) -> None:
         self._encoder = encoder
         self._prompt = prompt
-        self._max_length = max_length
+        self.max_length = max_length
         self._positions = positions
         self._scale = scale
         self._bos = NO_IDS if bos is None else np.array([bos], dtype=np.int32)
@@ -71,7 +72,7 @@ class PromptedLM:
         room = self._room(ids, query_at, span=slice(first, last + 1))
         if room < 1:
             raise InvalidInput(
-                f"max_length={self._max_length} leaves no room for a document after the prompt and the query; raise it"
+                f"max_length={self.max_length} leaves no room for a document after the prompt and the query; raise it"
             )
         return _Question(texts, [self._bos, *ids[:document_at]], body, ids[document_at + 1 :], room)
 
@@ -79,11 +80,11 @@ class PromptedLM:
         """Cut the query's piece in place where it is too long, and return the tokens left for the document's."""
         head, tail = (sum(map(len, part)) for part in (ids[: span.start], ids[span.stop :]))
         limit = {
-            "everything": min(self._max_length, self._positions) - head - tail,
-            "texts": min(self._max_length, self._positions - head - tail),
-            "texts and tail": min(self._max_length + tail, self._positions - head - tail),
+            "everything": min(self.max_length, self._positions) - head - tail,
+            "texts": min(self.max_length, self._positions - head - tail),
+            "texts and tail": min(self.max_length + tail, self._positions - head - tail),
         }[self._prompt.max_length_covers]
-        longest = min(self._max_length, limit) if self._prompt.max_length_covers == "texts" else self._max_length
+        longest = min(self.max_length, limit) if self._prompt.max_length_covers == "texts" else self.max_length
         ids[query_at] = ids[query_at][: longest * 3 // 4]
         return min(longest, limit - len(self._bos) - sum(map(len, ids[span])))
 

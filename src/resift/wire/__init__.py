@@ -1,0 +1,1 @@
+"""What travels between a rerank client and a server: strict JSON, the shapes of each dialect, the bodies of errors."""
