@@ -63,6 +63,9 @@ class Process:
             text=True,
         )
         self.lines: list[str] = []
+        self.is_deaf = False
+        """Whether nobody reads any more what it writes."""
+
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
 
@@ -109,6 +112,8 @@ class Process:
         assert self.popen.stderr is not None
         for line in self.popen.stderr:
             self.lines.append(line)
+            if self.is_deaf:
+                return
 
 
 @contextmanager

@@ -227,14 +227,16 @@ def mark(text: str) -> float:
         return float(len(text))
 
 
-def rerank(score: Callable[[str], float] = mark) -> Act:
+def rerank(score: Callable[[str], float] = mark, *, headers: Mapping[str, str] | None = None) -> Act:
     """Answer a flat request as an endpoint that works does."""
 
     async def act(talk: Talk) -> None:
         asked = talk.request.json
         results = [{"index": at, "relevance_score": score(text)} for at, text in enumerate(asked["documents"])]
         results.sort(key=lambda result: -float(result["relevance_score"]))
-        await reply({"model": asked.get("model"), "results": results[: asked.get("top_n")]})(talk)
+        await reply({"model": asked.get("model"), "results": results[: asked.get("top_n")]}, headers=headers or {})(
+            talk
+        )
 
     return act
 

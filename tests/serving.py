@@ -218,6 +218,7 @@ def running(app: FastAPI) -> Iterator[Serving]:
     """Run an application on a free port of loopback until the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the server itself does for its connections
         port = listener.getsockname()[1]
         server = uvicorn.Server(
             uvicorn.Config(

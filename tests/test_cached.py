@@ -319,7 +319,7 @@ def test_a_stand_ins_answers_are_not_remembered(cache: Cache, way: str, names: t
     """When the trouble is over the first ranker's scores come back, even if both are called the same."""
     down = [EndpointUnavailable("no")] * 2
     first, second = pointwise(model=names[0], fails=down), pointwise(model=names[1], scorer=lambda *_: 99.0)
-    ranker = cache(fallback(first, second))
+    ranker = cache(fallback(first, second, rest_s=0))
 
     for _ in range(2):
         assert ranking_of(ranker, way, "q", ["a", "b"])[0].score == 99.0

@@ -224,7 +224,7 @@ def test_a_path_is_a_path(given: Any) -> None:
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     """A path that is a folder, or in a folder that is not there, is refused; the message shows it."""
-    with pytest.raises(InvalidInput, match="cannot be used: unable to open database file; choose another path"):
+    with pytest.raises(InvalidInput, match="cannot be used: unable to open database file; choose a file in a folder"):
         cached(pointwise(), path=tmp_path)
     with pytest.raises(InvalidInput, match=r"there is no folder .*nowhere"):
         cached(pointwise(), path=tmp_path / "nowhere" / "scores.db")
@@ -235,7 +235,7 @@ def test_a_file_of_another_kind_is_refused(path: Path, content: bytes) -> None:
     """What is no SQLite file, or a damaged one, is refused and left as it is."""
     path.write_bytes(content)
 
-    with pytest.raises(InvalidInput, match=r"damaged, or no SQLite file.*delete it or choose another path"):
+    with pytest.raises(InvalidInput, match=r"no SQLite file.*choose another path, or delete a broken cache"):
         cached(pointwise(), path=path)
     assert path.read_bytes() == content
 

@@ -270,10 +270,13 @@ main()
 
 
 def test_the_start_says_what_is_served_and_where() -> None:
-    """Address with the port really taken, models, and whether a key is needed; no key is shown, none is a warning."""
+    """Address with the port really taken, models, and whether a key is needed; no key is shown."""
     with serve("lexical", "--served-name", "words") as process:
         process.await_ready()
         assert f"resift serves words on http://127.0.0.1:{process.port} (no key is needed)\n" in process.lines
+        assert "WARNING" not in process.log
+    with serve("lexical", "--host", "192.0.2.1", "--public") as process:  # nobody's address, kept for examples
+        assert process.wait() == 2
         assert "WARNING there is no key" in process.log
     with serve("lexical", env={"RESIFT_SERVE_API_KEY": KEY}) as process:
         process.await_ready()
@@ -296,6 +299,17 @@ def test_the_process_logs_one_line_for_each_request() -> None:
 
     assert re.search(r" INFO POST /v1/rerank 200 \d+\.\d ms 4 documents id=mine\n", process.log)
     assert not re.search("panda|bamboo|whisper", process.log, re.IGNORECASE)
+
+
+def test_offers_of_other_protocols_are_no_news() -> None:
+    """A client that offers HTTP/2 with each request, as Java's does, is answered without advice in the log."""
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAA")
+    with serve("lexical", "--log-level", "warning") as process:
+        assert post(process.await_ready().port, "/v1/rerank", asking(), *offer)[0] == 200
+        assert process.end(signal.SIGTERM)[0] == 0
+
+    assert "upgrade" not in process.log.lower()
+    assert "pip install" not in process.log
 
 
 def test_a_quiet_log_still_says_where() -> None:

@@ -506,7 +506,7 @@ def test_a_model_here_and_one_that_is_down(many: Many) -> None:
     """A pipeline goes on without its endpoint, for as long as that is down."""
     endpoint = FakeRanker("endpoint", fails=[EndpointUnavailable("no")] * 10)
     with resift.load() as local, logged() as lines:
-        rankings = list(many(fallback(endpoint, local), [("panda", ["bear", "panda"])] * 20))
+        rankings = list(many(fallback(endpoint, local, rest_s=0), [("panda", ["bear", "panda"])] * 20))
 
     assert sorted({ranking.model for ranking in rankings}) == ["endpoint", "lexical"]
     assert len(lines) == 10

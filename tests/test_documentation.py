@@ -28,9 +28,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import httpx2
 import pytest
 
 import resift
+from resift.remote.dialects import DIALECTS
 from resift.server.served import open_served
 
 ROOT = Path(__file__).parent.parent
@@ -282,6 +284,65 @@ def test_extras_exist(path: Path) -> None:
     }
 
     assert named <= project["optional-dependencies"].keys()
+
+
+# the page about endpoints
+
+
+def rows(markdown: str, heading: str) -> list[list[str]]:
+    """Return the cells of the rows of the table whose head begins with `heading`, without their marks of code."""
+    table = itertools.takewhile(
+        lambda line: line.startswith("|"),
+        itertools.dropwhile(lambda line: not line.startswith(f"| {heading} |"), markdown.splitlines()),
+    )
+    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in list(table)[2:]]
+
+
+ENDPOINTS = (ROOT / "docs" / "endpoints.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_dialects_is_that_of_the_code() -> None:
+    """Each dialect has its row, with the routes, members, scale and limits that it really has."""
+    told = {name: rest for name, _, *rest in rows(ENDPOINTS, "dialect")}
+
+    assert told.keys() == DIALECTS.keys()
+    for name, (routes, members, scale, limits, instruction) in told.items():
+        dialect = DIALECTS[name]
+        most = "all" if dialect.max_documents is None else str(dialect.max_documents)
+        heaviest = "" if dialect.max_bytes is None else f", {round(dialect.max_bytes / 1e6)} MB"
+        known = {"unknown": "not known"}.get(dialect.scale, dialect.scale)
+        assert routes == ", ".join(dialect.routes)
+        assert members == f"{dialect.shape.documents}, {dialect.shape.results or 'a bare list'}"
+        assert scale == ("as asked" if any(asked is None for asked, _ in dialect.knob) else known)
+        assert limits == most + heaviest
+        assert instruction == ("yes" if dialect.takes_instruction else "no")
+
+
+def test_the_table_of_options_is_that_of_connect() -> None:
+    """Each option of `connect` has its row, with its default."""
+    options = inspect.signature(resift.connect).parameters
+    told = {
+        option: default
+        for names, defaults, _ in rows(ENDPOINTS, "option")
+        for option, default in zip(names.split(", "), itertools.cycle(defaults.split(", ")), strict=False)
+    }
+
+    assert told.keys() == options.keys() - {"base_url"}
+    for option, default in told.items():
+        value = options[option].default
+        assert value is None or default in (f"{value:g}" if isinstance(value, float) else str(value), f'"{value}"')
+
+
+def test_the_first_steps_of_serving_work(tmp_path: Path) -> None:
+    """What the page says to type after `resift serve` is answered as it says."""
+    request = re.search(r"curl http://127\.0\.0\.1:8000(\S+) .*? -d '(.*?)'\}?\n", ENDPOINTS, re.DOTALL)
+    assert request is not None
+    from serving import serving
+
+    with serving(open_served("lexical", lambda normalize: resift.load(normalize=normalize))) as server:
+        reply = httpx2.post(server.url + request[1], content=request[2])
+
+    assert [result["index"] for result in reply.json()["results"]] == [1, 0]
 
 
 # the machinery keeps its own promises

@@ -1,14 +1,19 @@
 """A fallback: who answers when the one that was meant to cannot."""
 
 import gc
+import logging
+import pickle
+import threading
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import resift
-from fake_rankers import WAYS, FakeRanker, logged, ranking_of, scores_of
+from fake_rankers import WAYS, FakeRanker, logged, ranking_of, scores_of, until
 from resift.compose.fallback import OUTAGES, fallback
 from resift.errors import (
     DeadlineExceeded,
@@ -78,13 +83,148 @@ def test_scores_fall_back_too(way: str) -> None:
 
 
 @way
-def test_the_first_is_asked_again_every_time(way: str) -> None:
-    """A failure is forgotten with its call: the next one is the first ranker's again."""
+def test_one_failure_is_forgotten_with_its_call(way: str) -> None:
+    """After a single failure the next call is the first ranker's again."""
     first, second = FakeRanker("first", fails=[EndpointUnavailable("no")]), FakeRanker("second")
     both = fallback(first, second)
 
     assert ranking_of(both, way, "q", DOCUMENTS).model == "second"
     assert ranking_of(both, way, "q", DOCUMENTS).model == "first"
+
+
+# rest
+
+
+ABSENT: list[Exception] = [EndpointUnavailable("no"), DeadlineExceeded("late")]
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let only so many seconds pass as are asked for."""
+    now = [time.monotonic()]
+    clocks = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    monkeypatch.setattr("resift.compose.fallback.time", clocks)
+
+    def passing(seconds: float) -> None:
+        now[0] += seconds
+
+    return passing
+
+
+@way
+def test_who_is_down_rests(
+    way: str, warnings: list[str], pass_time: Callable[[float], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """After two absences in a row a ranker is not asked for a while; the log says once that it rests, and is back."""
+    caplog.set_level(logging.INFO, "resift")
+    first, second = FakeRanker("first", fails=list(ABSENT)), FakeRanker("second")
+    both = fallback(first, second, rest_s=3)
+
+    def answering() -> str:
+        return ranking_of(both, way, "q", DOCUMENTS).model
+
+    assert [answering() for _ in range(5)] == ["second"] * 5
+    assert len(first.asked) == 2
+    assert warnings == [
+        "'first' gave no answer (EndpointUnavailable); 'second' is asked instead",
+        "'first' gave no answer (DeadlineExceeded); 'second' is asked instead, and 'first' rests for 3 s",
+    ]
+    pass_time(2.9)
+    assert answering() == "second"
+    pass_time(0.2)
+    assert [answering() for _ in range(3)] == ["first"] * 3
+    assert caplog.messages == [*warnings, "'first' answers again"]
+    assert len(warnings) == 2
+
+
+def test_who_is_still_down_rests_again(warnings: list[str], pass_time: Callable[[float], None]) -> None:
+    """Whoever is found absent after a rest rests again at once; whoever answered must be absent twice again."""
+    first = FakeRanker("first", fails=[*ABSENT, *ABSENT[:1]])
+    both = fallback(first, FakeRanker("second"))
+
+    for _ in range(4):
+        both.rank("q", DOCUMENTS)
+    pass_time(5.1)
+    assert [both.rank("q", DOCUMENTS).model for _ in range(3)] == ["second"] * 3
+    assert len(first.asked) == 3
+    pass_time(5.1)
+    assert both.rank("q", DOCUMENTS).model == "first"
+    first.fails += ABSENT[:1]
+    assert [both.rank("q", DOCUMENTS).model for _ in range(2)] == ["second", "first"]
+    assert [line.endswith("rests for 5 s") for line in warnings] == [False, True, True, False]
+
+
+def test_one_call_tries_whether_it_is_back(pass_time: Callable[[float], None]) -> None:
+    """When the rest is over, one call waits for the ranker that was down, and no other."""
+    first, second = FakeRanker("first", fails=list(ABSENT)), FakeRanker("second")
+    both = fallback(first, second)
+    for _ in range(2):
+        both.rank("q", DOCUMENTS)
+    pass_time(5.1)
+    first.gate = threading.Event()
+    models: list[str] = []
+    trying = threading.Thread(target=lambda: models.append(both.rank("q", DOCUMENTS).model))
+    trying.start()
+    try:
+        until(lambda: len(first.asked) == 3)
+        assert both.rank("q", DOCUMENTS).model == "second"
+    finally:
+        first.gate.set()
+        trying.join()
+    assert models == ["first"]
+    assert both.rank("q", DOCUMENTS).model == "first"
+
+
+def test_who_rests_is_the_last_resort() -> None:
+    """A ranker that rests is asked all the same before a call fails."""
+    first, second = FakeRanker("first", fails=list(ABSENT)), FakeRanker("second")
+    both = fallback(first, second)
+    for _ in range(2):
+        both.rank("q", DOCUMENTS)
+
+    second.fails.append(ScoringFailed("no"))
+
+    assert both.rank("q", DOCUMENTS).model == "first"
+
+
+@pytest.mark.parametrize("error", [EndpointMisbehaved("no"), Overloaded("no"), ScoringFailed("no")])
+def test_who_fails_at_once_needs_no_rest(error: ResiftError) -> None:
+    """A failure that says something of its call, and not of the next, changes nothing for the next."""
+    first = FakeRanker("first", fails=[error] * 4)
+    both = fallback(first, FakeRanker("second"))
+
+    assert [both.rank("q", DOCUMENTS).model for _ in range(5)] == ["second"] * 4 + ["first"]
+
+
+def test_there_may_be_no_rest() -> None:
+    """With `rest_s=0` the first ranker is asked first every time."""
+    first = FakeRanker("first", fails=ABSENT * 2)
+    both = fallback(first, FakeRanker("second"), rest_s=0)
+
+    assert [both.rank("q", DOCUMENTS).model for _ in range(5)] == ["second"] * 4 + ["first"]
+
+
+def test_a_rest_is_not_pickled() -> None:
+    """A copy has the settings, and finds out by itself who is down."""
+    both = fallback(FakeRanker("first", fails=list(ABSENT)), FakeRanker("second"), rest_s=60)
+    for _ in range(2):
+        both.rank("q", DOCUMENTS)
+
+    copy = pickle.loads(pickle.dumps(both))  # noqa: S301 - it is what was just written
+
+    assert repr(copy) == repr(both)
+    assert (both.rank("q", DOCUMENTS).model, copy.rank("q", DOCUMENTS).model) == ("second", "first")
+
+
+@pytest.mark.parametrize("rest_s", [-1, True, "5", None, float("nan"), float("inf")])
+def test_a_rest_has_a_length(rest_s: Any) -> None:
+    """`rest_s` is a number of seconds from 0 up; the message shows what it was."""
+    with pytest.raises(InvalidInput, match="rest_s must be a number of seconds from 0 up") as refused:
+        fallback(FakeRanker(), FakeRanker(), rest_s=rest_s)
+    assert repr(rest_s) in str(refused.value)
+
+
+# who is asked, and how
 
 
 def test_a_ranking_that_lacks_documents_is_an_answer() -> None:
@@ -207,12 +347,12 @@ def test_it_says_of_itself_what_is_true() -> None:
 
 
 def test_its_structure_can_be_seen() -> None:
-    """`repr` shows the rankers in their order, and what counts as a failure where that was chosen."""
+    """`repr` shows the rankers in their order, and what was chosen besides."""
     first, second = FakeRanker("first"), FakeRanker("second")
 
     assert repr(fallback(first, second)) == "fallback(FakeRanker('first'), FakeRanker('second'))"
-    assert repr(fallback(first, second, on=(Overloaded, ScoringFailed))) == (
-        "fallback(FakeRanker('first'), FakeRanker('second'), on=(Overloaded, ScoringFailed))"
+    assert repr(fallback(first, second, on=(Overloaded, ScoringFailed), rest_s=0.5)) == (
+        "fallback(FakeRanker('first'), FakeRanker('second'), on=(Overloaded, ScoringFailed), rest_s=0.5)"
     )
 
 

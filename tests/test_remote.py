@@ -153,7 +153,7 @@ def test_c29_a_long_list_is_split_and_put_together_again(server: ScriptedServer)
     assert sorted(len(request.json["documents"]) for request in server.requests) == [2, 2, 3, 3]
 
 
-def test_the_first_part_that_fails_ends_the_others() -> None:
+def test_c29_the_first_part_that_fails_ends_the_others() -> None:
     """One refused part is the error of the call, and nobody goes on waiting for the rest."""
 
     def answer(request: Request) -> Act:

@@ -211,14 +211,15 @@ def test_s41_refusals_have_an_id_too(guarded: httpx2.Client) -> None:
 
 
 def test_s44_a_request_is_one_line(log: pytest.LogCaptureFixture) -> None:
-    """Method, route, status, milliseconds, documents and id: one line for each request."""
+    """Method, route, status, milliseconds, documents and id: one line for each request but probes that are well."""
     with serving(Scripted()) as server, server.client() as client:
         _ask(client, x_request_id="mine")
-        client.get("/health", headers={"x-request-id": "yours"})
+        client.get("/health")
+        client.get("/nowhere", headers={"x-request-id": "yours"})
 
     scored, asked = [line for line in log.messages if "id=" in line]
     assert re.fullmatch(r"POST /v1/rerank 200 \d+\.\d ms 3 documents id=mine", scored)
-    assert re.fullmatch(r"GET /health 200 \d+\.\d ms id=yours", asked)
+    assert re.fullmatch(r"GET other 404 \d+\.\d ms id=yours", asked)
 
 
 SECRETS = (KEY, OTHER, "sk-wrong", "PANDA", "BAMBOO", "whisper")

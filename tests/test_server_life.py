@@ -286,6 +286,24 @@ def test_s37_a_deadline_holds_whatever_the_event_loop_does() -> None:
     _replies(threads)
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+def test_s37_a_log_that_nobody_reads_keeps_nothing_alive(signals: int) -> None:
+    """The process ends in time even when every line that it writes waits for a reader who is gone."""
+    with serve("lexical", "--drain-s", "1" if signals == 1 else "60") as process:
+        port = process.await_ready().port
+        process.is_deaf = True
+        with pytest.raises(TimeoutError), Wire(port, patience_s=2) as wire:  # noqa: PT012 - whichever line fills it
+            for _ in range(20_000):
+                wire.ask("/nowhere", method="GET")
+        for _ in range(signals - 1):
+            process.popen.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+        status, seconds = process.end(signal.SIGTERM)
+
+    assert status == 1
+    assert seconds < 15
+
+
 # S43
 
 

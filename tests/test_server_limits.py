@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from living import Wire, asking, port_of, request, serve_here, until
+from resift.server.connection import patient_protocol
 from serving import Scripted, Serving
 
 BODY = json.dumps(asking()).encode()
@@ -102,6 +104,40 @@ def test_s24_all_bodies_together_are_bounded() -> None:
         until(lambda: server.house.admission.bytes == 0)
 
 
+def test_s24_bodies_that_nobody_asked_for_take_no_room() -> None:
+    """Only a scoring request's body is kept: what is sent to an open path, without a key, takes no room from others."""
+    with serve_here(Scripted(), api_keys=("secret",), max_bytes_at_once=len(BODY) + 1000) as server:
+        for path in ("/health", "/docs", "/nowhere"):
+            with _wire(server) as wire, _wire(server) as other:
+                wire.send(f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n".encode())
+                wire.send(b" " * (len(BODY) + 999))
+
+                assert wire.reply()[0] in (401, 405)
+                assert server.house.admission.bytes == 0
+                assert other.ask("/v1/rerank", BODY, "Authorization: Bearer secret")[0] == 200
+                until(lambda: server.house.admission.bytes == 0)
+
+
+def test_s24_a_reply_that_is_not_read_keeps_its_room() -> None:
+    """Replies go out as they are read, and count until they are gone, so slow readers cannot fill the memory either."""
+    body = json.dumps({"query": "panda", "documents": ["panda " * 100_000] * 20, "return_documents": True}).encode()
+
+    with serve_here(Scripted(lambda *_: 0.5), max_bytes_at_once=len(body) + 1000) as server, _wire(server) as other:
+        with _wire(server) as wire:
+            wire.send(request("/v1/rerank", body))
+            until(lambda: b'resift_rankings_total{model="scripted"} 1.0' in server.house.metrics.render())
+            time.sleep(0.5)
+
+            assert server.house.admission.bytes == len(body)
+            assert other.ask("/v1/rerank", body)[0] == 429
+            status, _, reply = wire.reply()
+
+            assert status == 200
+            assert [hit["index"] for hit in json.loads(reply)["results"]] == list(range(20))
+        until(lambda: server.house.admission.bytes == 0)
+        assert other.ask("/v1/rerank", BODY)[0] == 200
+
+
 # S35
 
 
@@ -152,6 +188,21 @@ def test_s35_a_head_that_trickles_gets_408(server: Serving) -> None:
 
     assert reply.startswith(b"HTTP/1.1 408 ")
     assert SHORT_S * 0.9 < seconds < 20
+
+
+def test_s35_a_head_without_end_is_refused(server: Serving, caplog: pytest.LogCaptureFixture) -> None:
+    """However fast it comes, a head is kept up to a bound only, whatever else is installed beside the server."""
+    caplog.set_level(logging.CRITICAL, logger="uvicorn")
+    lines = b"".join(b"x-%d: %s\r\n" % (at, b"a" * 2000) for at in range(100))
+    sent = 0
+    with _wire(server) as wire:
+        wire.send(b"POST /v1/rerank HTTP/1.1\r\nHost: h\r\n")
+        with pytest.raises(ConnectionError):  # noqa: PT012 - nobody knows which of them is too many
+            while sent < 100_000_000:
+                wire.send(lines)
+                sent += len(lines)
+
+    assert issubclass(patient_protocol(head_timeout_s=1, read_timeout_s=1), H11Protocol)
 
 
 def test_s35_a_connection_without_a_word_is_closed(server: Serving) -> None:
@@ -217,7 +268,44 @@ def test_s35_a_client_that_does_not_read_is_let_go() -> None:
     assert 0 < got < len(body)
 
 
+def test_s35_a_reply_that_is_read_in_time_costs_no_connection() -> None:
+    """Whoever falls behind with a large reply, but reads it, keeps the connection for longer than a reply may take."""
+    body = json.dumps({"query": "panda", "documents": ["panda " * 100_000] * 20, "return_documents": True}).encode()
+
+    with serve_here(Scripted(lambda *_: 0.5), timeout_s=4.0) as server, _wire(server) as wire:
+        wire.send(request("/v1/rerank", body))
+        time.sleep(0.3)
+        assert wire.reply()[0] == 200
+        time.sleep(4.2)
+        assert wire.ask("/v1/rerank", BODY)[0] == 200
+
+
+def test_s35_a_client_that_reads_drop_by_drop_is_let_go() -> None:
+    """A reply has one clock, however steadily a client takes a little of it."""
+    body = json.dumps({"query": "panda", "documents": ["panda " * 50_000] * 40, "return_documents": True}).encode()
+
+    with serve_here(Scripted(lambda *_: 0.5), timeout_s=4.0) as server, _wire(server) as wire:
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.send(request("/v1/rerank", body))
+        started = time.monotonic()
+        with pytest.raises(ConnectionResetError):  # noqa: PT012 - the reset comes behind what was sent before it
+            while wire.socket.recv(4000):
+                assert time.monotonic() < started + 30
+                time.sleep(0.02)
+
+
 # S42
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/health"])
+def test_s42_a_body_with_two_ends_is_refused(server: Serving, path: str) -> None:
+    """Who says both how long a body is and that its chunks will tell gets 400 and no second request in."""
+    with _wire(server) as wire:
+        head = f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+        wire.send(head.encode() + b"0\r\n\r\n" + request("/health", method="GET"))
+
+        assert wire.reply()[0] == 400
+        assert wire.is_closed()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 import resift
 import tiny
 from living import Reply, Wire, port_of, request, serve_here, until
-from resift.errors import InvalidInput
+from resift.errors import InvalidInput, ScoringFailed
 from resift.server.admission import Admission
 from resift.server.lanes import Lanes, body_bytes
 from resift.server.leaving import unless_gone
@@ -168,7 +168,7 @@ def test_s33_a_crowd_is_answered(crowded: Serving) -> None:
     body = _body(DOCUMENTS, 10)
     alone = _scores(_ask(crowded, body)[0])
     replied = _crowd(crowded, body)
-    until(lambda: crowded.house.admission.requests > CALLERS // 2)
+    until(lambda: crowded.house.admission.requests)
     (status, _, _), small_s = _ask(crowded, SMALL)
     replies = replied()
 
@@ -226,6 +226,52 @@ def test_s33_small_requests_pass_large_ones() -> None:
 
     assert done.index(100) < 20 / 2
     assert len(done) == 21
+
+
+def test_s33_replies_are_not_held_back() -> None:
+    """A reply's body follows its head at once, not when the client has confirmed the head, a 25th of a second later."""
+    with serve_here(Scripted()) as server, Wire(port_of(server)) as wire:
+        started = time.monotonic()
+        for _ in range(100):
+            assert wire.ask("/v1/rerank", SMALL)[0] == 200
+
+    assert time.monotonic() - started < 2.5
+
+
+def test_s33_a_request_asks_a_ranker_nothing_that_is_dear() -> None:
+    """What a ranker would have to work out about itself, such as its identity, is not asked for on every request."""
+
+    class Dear(Scripted):
+        @property
+        def identity(self) -> str:
+            asked.append("identity")
+            return "dear"
+
+        @identity.setter
+        def identity(self, value: str) -> None:
+            pass
+
+    asked: list[str] = []
+    with serve_here(Dear()) as server:
+        assert _ask(server, SMALL)[0][0] == 200
+        assert _ask(server, json.dumps({**json.loads(SMALL), "instruction": "read"}).encode())[0][0] == 200
+
+    assert not asked
+
+
+def test_s33_what_a_ranking_does_not_need_is_dropped_before_it() -> None:
+    """JSON may be many times larger as objects than as bytes; of members that nobody reads nothing is kept."""
+    body = b'{"query": "q", "documents": ["d"], "x": [' + b"[]," * 50_000 + b"[]]}"
+    kept: list[int] = []
+
+    def score(query: str, text: str) -> float:
+        kept.append(sum(each == [] for each in gc.get_objects() if type(each) is list))
+        return 0.5
+
+    with serve_here(Scripted(score)) as server:
+        assert _ask(server, body)[0][0] == 200
+
+    assert kept[0] < 25_000
 
 
 # S34
@@ -308,6 +354,18 @@ async def test_s34_work_that_fails_says_so() -> None:
     with pytest.raises(InvalidInput, match="broken"):
         await unless_gone(_never, fail())
     assert await unless_gone(_never, answer()) == 7
+
+
+async def test_s34_work_that_cancels_itself_has_failed() -> None:
+    """A ranking that something else has cancelled is a failure to be told, not the end of the connection."""
+
+    async def cancel() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(ScoringFailed, match="cancelled"):
+        await unless_gone(_never, cancel())
+    with serve_here(Scripted(error=asyncio.CancelledError())) as server:  # type: ignore[arg-type]
+        assert (await asyncio.to_thread(_ask, server, SMALL))[0][0] == 500
 
 
 async def test_s34_cancelled_work_may_clean_up() -> None:

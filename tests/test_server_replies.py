@@ -1,5 +1,6 @@
 """What is answered: the shape that each real client demands, in the order and with the digits that all may rely on."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,6 +9,7 @@ import httpx2
 import pytest
 
 from resift.server.dispatch import DASHSCOPE_PATHS, FLAT_PATHS, PATHS, RANKING_PATHS, RERANKING_PATHS
+from resift.server.page import page
 from serving import DOCUMENTS, QUERY, Scripted, served, serving
 
 Json = dict[str, Any]
@@ -46,6 +48,17 @@ def _indices(results: list[Json]) -> list[int]:
 
 
 # shapes
+
+
+@pytest.mark.parametrize("listwise", [True, False])
+def test_a_listwise_model_says_so(listwise: bool) -> None:  # noqa: FBT001
+    """Whoever would split a list is told, in any dialect, that scores of its parts do not fit together."""
+    ranker = Scripted()
+    ranker.listwise = listwise
+    with serving(ranker) as server, server.client() as client:
+        found = [client.post("/rerank", json=body) for body in (ASKED, {"query": QUERY, "texts": DOCUMENTS})]
+
+    assert [reply.headers.get("x-resift-listwise") for reply in found] == ["true" if listwise else None] * 2
 
 
 @pytest.mark.parametrize("path", [*FLAT_PATHS, *RERANKING_PATHS])
@@ -403,3 +416,29 @@ def test_every_path_is_reached(client: httpx2.Client) -> None:
     for path in PATHS:
         response = client.post(path.replace("{model:path}", "org/scripted"), json={})
         assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
+
+
+def test_the_page_for_people_needs_nothing_from_elsewhere(client: httpx2.Client) -> None:
+    """Each route and each body of the document is on a page that loads nothing, so it opens without the internet."""
+    document, shown = client.get("/openapi.json").json(), client.get("/docs")
+
+    assert shown.headers["content-type"].startswith("text/html")
+    assert re.findall(r"""(?:src|href)=["'](?!#|data:,|openapi\.json)[^"']*""", shown.text) == []
+    for path in document["paths"]:
+        assert f"<code>{path}</code>" in shown.text
+    anchors = set(re.findall(r'<details id="([^"]+)"', shown.text))
+    assert document["components"]["schemas"].keys() <= anchors
+    assert set(re.findall(r'href="#([^"]+)"', shown.text)) <= anchors
+
+
+def test_the_page_shows_words_as_words() -> None:
+    """Nothing in a document is taken for HTML."""
+    reply = {"description": "<b>`x<y`</b>", "content": {}}
+    paths = {"/<i>": {"get": {"operationId": "a&b", "summary": "<script>", "responses": {"200": reply}}}}
+    info = {"title": "t", "version": "1", "description": "<u>"}
+
+    shown = page({"info": info, "paths": paths, "components": {"schemas": {}}})
+
+    assert "&lt;b&gt;<code>x&lt;y</code>&lt;/b&gt;" in shown
+    assert not {"<u>", "<i>", "<b>`"} & set(re.findall(r"<[^ >]*>`?", shown))
+    assert shown.count("<script>") == 1

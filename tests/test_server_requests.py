@@ -103,12 +103,18 @@ def test_s9_a_query_is_needed(client: httpx2.Client) -> None:
     _refused(client.post("/rerank", json={"queries": [], "sources": [{}]}), "queries")
 
 
-@pytest.mark.parametrize("documents", [None, "a text", 7, {"text": "a"}, True])
+@pytest.mark.parametrize("documents", ["a text", 7, {"text": "a"}, True])
 def test_s10_documents_are_a_list(client: httpx2.Client, documents: object) -> None:
     """What is no list of documents is refused; a single text is not taken for its letters."""
     said = _refused(client.post("/v1/rerank", json={**ASKED, "documents": documents}), "documents")
 
     assert "documents must be a list of documents, not " in said
+
+
+@pytest.mark.parametrize("body", [{"query": QUERY}, {"query": QUERY, "documents": None}])
+def test_s10_documents_are_needed(client: httpx2.Client, body: Json) -> None:
+    """A request without documents is told that they are missing; null is as good as nothing."""
+    assert "documents is missing" in _refused(client.post("/v1/rerank", json=body), "documents")
 
 
 def test_s10_an_empty_list_is_refused(ranker: Scripted, client: httpx2.Client) -> None:
@@ -243,6 +249,21 @@ def test_s15_every_dialect_can_have_long_documents_refused() -> None:
         harmless = client.post("/rerank", json={**ASKED, **parameters})
 
     assert [each.status_code for each in (tei, nvidia, pinecone, harmless)] == [400, 400, 400, 200]
+
+
+def test_s7_tokens_are_those_of_the_model(tmp_path: Path) -> None:
+    """A real model's usage is what it read, and the same as without a server."""
+    model = tiny.build("bert-cross", tmp_path / "model")
+    room = open_served("mine", lambda normalize: resift.open(model, normalize=normalize, device="cpu"))
+    with serving(room) as server, server.client() as client, resift.load(model, device="cpu") as ranker:
+        usage = client.post("/v1/rerank", json=ASKED).json()["usage"]
+        here = ranker.rank(QUERY, DOCUMENTS).usage
+    for each in room.rankers.values():
+        each.close()
+
+    assert here is not None
+    assert usage["prompt_tokens"] == usage["total_tokens"] == here.tokens
+    assert here.tokens > len(DOCUMENTS) * 5
 
 
 def test_s15_a_real_model_reads_what_it_can(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from functools import cache
 from typing import Self
 
 import numpy as np
@@ -62,12 +63,10 @@ class LocalRanker(SubmittingRanker[_Call]):
     @property
     def identity(self) -> str:
         """All that the scores depend on besides the texts, as one line of JSON."""
-        from importlib.metadata import version
-
         given = self._settings
         return json.dumps(
             {
-                "resift": version("resift"),
+                "resift": _version(),
                 "model": given.model,
                 "state": self._hold.version,
                 "like": given.like if isinstance(given.like, str | None) else repr(given.like),
@@ -147,3 +146,10 @@ class LocalRanker(SubmittingRanker[_Call]):
             raise InvalidInput(
                 f"{self.model} takes no instruction; leave it out, or choose a model that was trained with one"
             )
+
+
+@cache
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("resift")

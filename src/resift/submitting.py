@@ -33,6 +33,9 @@ class Call(Generic[Answer]):
         self.loop = loop
         """The event loop that waits for the answer, if it is one that waits."""
 
+        self.ahead = False
+        """Whether it was handed in before its turn came, behind others."""
+
         self.places: list[int] = []
         """For each document, the place of its text among the distinct ones."""
 
@@ -243,6 +246,7 @@ class SubmittingRanker(ABC, Generic[CallT]):
         source = numbered(requests)
         while True:
             call = self._new_call("", [], cut, loop=loop)
+            call.ahead = True
             try:
                 found = next(source, None)
                 if found is None:

@@ -60,7 +60,7 @@ def _folder(name: str, install: Callable[[Path, str], None]) -> Path:
     made_from = folder / ".made-from"
     if name in _not_made:  # it would fail again, and take its time again
         raise _not_made[name]
-    with _alone(name):
+    with alone(name):
         if not made_from.is_file() or made_from.read_text(encoding="utf-8") != stamp:
             shutil.rmtree(folder, ignore_errors=True)
             try:
@@ -73,7 +73,7 @@ def _folder(name: str, install: Callable[[Path, str], None]) -> Path:
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[None]:
+def alone(name: str) -> Iterator[None]:
     """Hold the others off, in this process and elsewhere, while an environment is looked at or made."""
     ENVIRONMENTS.mkdir(exist_ok=True)
     with (ENVIRONMENTS / f"{name}.lock").open("w") as lock:
@@ -82,18 +82,18 @@ def _alone(name: str) -> Iterator[None]:
 
 
 def _install(folder: Path, requirements: str) -> None:
-    _run([sys.executable, "-m", "venv", str(folder)])
+    run([sys.executable, "-m", "venv", str(folder)])
     for number, (options, wanted) in enumerate(_steps(requirements)):
         step = folder / f"step-{number}.txt"
         step.write_text(wanted, encoding="utf-8")
         python = str(Environment(folder).python)
-        _run([python, "-m", "pip", "install", "--quiet", *options, "--requirement", str(step)])
+        run([python, "-m", "pip", "install", "--quiet", *options, "--requirement", str(step)])
 
 
 def _install_for_node(folder: Path, requirements: str) -> None:
     folder.mkdir()
     quiet = ("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
-    _run(["npm", "install", "--no-save", *quiet, "--prefix", str(folder), *requirements.split()])
+    run(["npm", "install", "--no-save", *quiet, "--prefix", str(folder), *requirements.split()])
 
 
 def _steps(requirements: str) -> Iterator[tuple[list[str], str]]:
@@ -109,7 +109,8 @@ def _steps(requirements: str) -> Iterator[tuple[list[str], str]]:
     yield options, "\n".join(wanted)
 
 
-def _run(command: Sequence[str]) -> None:
+def run(command: Sequence[str]) -> None:
+    """Run a program to its end; NotMade if it fails."""
     done = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,

@@ -99,7 +99,7 @@ def serve(**given: Any) -> None:
     run, settings_type, open_served = _server()
     settings = settings_type(**{name: given[name] for name in settings_type.__slots__ if name in given})
     sources = _named(_sources(given), given["names"])
-    if not settings.api_keys:
+    if not settings.api_keys and settings.is_reachable:
         logger.warning("there is no key: everybody who reaches this address may use it")
 
     def announce(address: str) -> None:
@@ -173,6 +173,7 @@ def _connector(url: str, given: dict[str, Any]) -> Opened:
         dialect=given["upstream_dialect"],
         scores=given["upstream_scores"],
         timeout_s=given["timeout_s"],
+        max_concurrency=given["max_requests"],
         normalize=normalize,
     )
 
@@ -194,4 +195,4 @@ def _log_to_stderr(level: str) -> None:
     for name in ("resift", "uvicorn"):
         logging.getLogger(name).addHandler(handler)
     logger.setLevel(level.upper())
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it warns of what clients did, such as to offer HTTP/2

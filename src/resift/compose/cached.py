@@ -1,7 +1,6 @@
 """A ranker that remembers the scores of another."""
 
 import math
-import operator
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from resift.compose.wrapping import (
     ask_ranking,
     ask_scores,
     may_be_listwise,
+    read_count,
     require_rankers,
     told,
 )
@@ -50,17 +50,7 @@ def cached(ranker: Ranker, *, size: int = 100_000, path: str | os.PathLike[str] 
             from 1 up; a path that holds something else or cannot be written.
     """
     require_rankers("cached", ranker)
-    return ComposedRanker(Cached(ranker, _count(size), _absolute(path)))
-
-
-def _count(size: object) -> int:
-    try:
-        count = 0 if isinstance(size, bool) else operator.index(size)  # type: ignore[arg-type]
-    except TypeError:
-        count = 0
-    if count < 1:
-        raise InvalidInput(f"size must be a whole number from 1 up, not {size!r}; it is how many scores are remembered")
-    return count
+    return ComposedRanker(Cached(ranker, read_count("size", size, "scores are remembered"), _absolute(path)))
 
 
 def _absolute(path: object) -> str | None:

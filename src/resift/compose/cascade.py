@@ -1,6 +1,5 @@
 """A cheap ranker chooses what a strong one reads."""
 
-import operator
 import time
 from dataclasses import dataclass, replace
 
@@ -10,10 +9,10 @@ from resift.compose.wrapping import (
     ComposedRanker,
     ask_ranking,
     ask_scores,
+    read_count,
     require_rankers,
     told,
 )
-from resift.errors import InvalidInput
 from resift.types import Cut, Ranked, Ranker, Ranking, Usage
 
 
@@ -36,17 +35,7 @@ def cascade(cheap: Ranker, strong: Ranker, *, keep: int = 50) -> ComposedRanker:
         InvalidInput: a ranker that is none, or a `keep` that is no whole number from 1 up.
     """
     require_rankers("cascade", cheap, strong)
-    return ComposedRanker(Cascade(cheap, strong, _count(keep)))
-
-
-def _count(keep: object) -> int:
-    try:
-        count = 0 if isinstance(keep, bool) else operator.index(keep)  # type: ignore[arg-type]
-    except TypeError:
-        count = 0
-    if count < 1:
-        raise InvalidInput(f"keep must be a whole number from 1 up, not {keep!r}; it is how many documents are kept")
-    return count
+    return ComposedRanker(Cascade(cheap, strong, read_count("keep", keep, "documents are kept")))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

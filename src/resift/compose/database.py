@@ -227,8 +227,8 @@ def _create(connection: sqlite3.Connection) -> None:
 
 def _refusal(path: str, error: sqlite3.Error) -> str:
     if isinstance(error, sqlite3.OperationalError):
-        return f"the cache {path!r} cannot be used: {error}; choose another path"
-    return f"the cache {path!r} is damaged, or no SQLite file ({error}); delete it or choose another path"
+        return f"the cache {path!r} cannot be used: {error}; choose a file in a folder, both of them writable"
+    return f"the cache {path!r} is damaged, or no SQLite file ({error}); choose another path, or delete a broken cache"
 
 
 @contextmanager

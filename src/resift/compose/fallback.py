@@ -1,9 +1,10 @@
 """A ranker that answers when another cannot."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NoReturn, TypeVar
 
 from resift.compose.asking import Call, Work
@@ -35,24 +36,36 @@ Errors = tuple[type[ResiftError], ...]
 OUTAGES: Errors = (EndpointUnavailable, EndpointMisbehaved, DeadlineExceeded, Overloaded, ScoringFailed)
 """What another ranker may well do better; what it would not, such as a call that cannot mean anything, is not here."""
 
+REST_S = 5.0
+_ABSENCES: Errors = (EndpointUnavailable, DeadlineExceeded)
+"""What costs time to find out: retries, or the whole `timeout_s`."""
 
-def fallback(first: Ranker, second: Ranker, *more: Ranker, on: Errors = OUTAGES) -> ComposedRanker:
+_ABSENCES_BEFORE_REST = 2  # one alone may be bad luck, and is no reason to send everybody else to a stand-in
+
+
+def fallback(
+    first: Ranker, second: Ranker, *more: Ranker, on: Errors = OUTAGES, rest_s: float = REST_S
+) -> ComposedRanker:
     """
     Return a ranker that answers as `first` does; when that fails, as `second` does, and so on.
+
+    A ranker that was unavailable or too late twice in a row rests: for `rest_s` seconds it is asked after the others,
+    so that an endpoint that is down does not cost every call its timeout. Then one call tries whether it is back.
 
     A ranking is the answering ranker's own, so `Ranking.model` says who answered, and its scores are on that ranker's
     scale: a `threshold` is applied to the scores of whoever answers. Give all of them `normalize=True`, or rank by
     `top_n`, where that matters. An instruction goes to `first` and to those of the others that take one. Each failure
-    is a warning in the log. When all fail, the last error is raised, from the first's.
+    is a warning in the log. When all fail, the last error is raised, from the first.
 
     Args:
         first: the ranker that is meant to answer.
         second: the ranker that answers when `first` fails.
         more: others to ask after those, in this order.
         on: the errors that count as failing. `InvalidInput` never does: it would be as wrong the second time.
+        rest_s: how long a ranker that is down rests; 0 to ask it first every time.
 
     Raises:
-        InvalidInput: a ranker that is none, or an `on` that is no tuple of resift's errors.
+        InvalidInput: a ranker that is none, an `on` that is no tuple of resift's errors, a `rest_s` below 0.
 
     >>> import resift
     >>> ranker = fallback(resift.load(), resift.load())
@@ -61,7 +74,8 @@ def fallback(first: Ranker, second: Ranker, *more: Ranker, on: Errors = OUTAGES)
     """
     require_rankers("fallback", first, second, *more)
     _require_errors(on)
-    return ComposedRanker(Fallback((first, second, *more), on))
+    _require_seconds(rest_s)
+    return ComposedRanker(Fallback((first, second, *more), on, rest_s))
 
 
 def _require_errors(on: object) -> None:
@@ -74,18 +88,62 @@ def _require_errors(on: object) -> None:
             raise InvalidInput("on must not hold InvalidInput: what is wrong for one ranker is wrong for the next")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+def _require_seconds(rest_s: object) -> None:
+    if isinstance(rest_s, bool) or not isinstance(rest_s, int | float) or not (rest_s >= 0 and math.isfinite(rest_s)):
+        raise InvalidInput(f"rest_s must be a number of seconds from 0 up, not {rest_s!r}; 0 is no rest")
+
+
+class _Rest:
+    """
+    Whether a ranker rests. Any number of threads may use one at once.
+
+    There is no lock: the worst that a race does is that two calls, not one, try whether a ranker is back.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._absences = 0
+        self._ends = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether others are asked first."""
+        return self._absences >= _ABSENCES_BEFORE_REST and time.monotonic() < self._ends
+
+    def asked(self) -> None:
+        """Note that the ranker is asked: where it was absent, nobody else tries until that call knows more."""
+        self._ends = time.monotonic() + self._seconds
+
+    def missed(self) -> bool:
+        """Note that it was absent, and return whether it rests now."""
+        self._absences += 1
+        self._ends = time.monotonic() + self._seconds
+        return self.is_on
+
+    def met(self) -> bool:
+        """Note that it answered, and return whether it had to rest before."""
+        rested = self._seconds > 0 and self._absences >= _ABSENCES_BEFORE_REST
+        self._absences = 0
+        return rested
+
+
 class Fallback:
     """How one ranker stands in for another."""
 
-    rankers: tuple[Ranker, ...]
-    on: Errors
+    def __init__(self, rankers: tuple[Ranker, ...], on: Errors, rest_s: float) -> None:
+        self.rankers, self.on, self.rest_s = rankers, on, rest_s
+        self._rests = [_Rest(rest_s) for _ in rankers]
 
     def __repr__(self) -> str:
-        rankers = ", ".join(map(repr, self.rankers))
-        if self.on == OUTAGES:
-            return f"fallback({rankers})"
-        return f"fallback({rankers}, on=({', '.join(kind.__name__ for kind in self.on)}))"
+        said = [repr(ranker) for ranker in self.rankers]
+        if self.on != OUTAGES:
+            said.append(f"on=({', '.join(kind.__name__ for kind in self.on)})")
+        if self.rest_s != REST_S:
+            said.append(f"rest_s={self.rest_s:g}")
+        return f"fallback({', '.join(said)})"
+
+    def __reduce__(self) -> tuple[type["Fallback"], tuple[tuple[Ranker, ...], Errors, float]]:
+        return type(self), (self.rankers, self.on, self.rest_s)
 
     @property
     def meant(self) -> Ranker:
@@ -133,23 +191,37 @@ class Fallback:
 
     def _in_turn(self, ask: "Callable[[Ranker, Call], Work[Answer[T]]]", call: Call) -> Work[Answer[T]]:
         failure: ResiftError | None = None
+        line = self._line()
         try:
-            for ranker, following in zip(self.rankers, (*self.rankers[1:], None), strict=True):
+            for (ranker, rest), following in zip(line, (*line[1:], None), strict=True):
+                rest.asked()
                 try:
                     answer = yield from ask(ranker, self._told(ranker, call))
                 except InvalidInput:
                     raise
                 except self.on as error:
+                    rests = isinstance(error, _ABSENCES) and rest.missed()
                     if following is None:
                         _raise_last(error, failure)
                     failure = failure or error
-                    kind = type(error).__name__
-                    logger.warning("%r gave no answer (%s); %r is asked instead", ranker.model, kind, following.model)
+                    self._log(ranker, error, following[0], rests=rests)
                 else:
+                    if rest.met():
+                        logger.info("%r answers again", ranker.model)
                     return replace(answer, lasting=answer.lasting and ranker is self.meant)
             raise AssertionError("a fallback without rankers. This is a bug.")
         finally:
             del failure  # with its traceback it would keep the documents alive
+
+    def _line(self) -> list[tuple[Ranker, _Rest]]:
+        """Return the rankers in the order in which they are asked: those that rest are the last resort."""
+        line = zip(self.rankers, self._rests, strict=True)
+        return sorted(line, key=lambda one: one[1].is_on)
+
+    def _log(self, ranker: Ranker, error: ResiftError, following: Ranker, *, rests: bool) -> None:
+        then = f", and {ranker.model!r} rests for {self.rest_s:g} s" if rests else ""
+        kind = type(error).__name__
+        logger.warning("%r gave no answer (%s); %r is asked instead%s", ranker.model, kind, following.model, then)
 
     def _told(self, ranker: Ranker, call: Call) -> Call:
         """Keep an instruction from those it means nothing to, so that an outage never becomes a wrong call."""

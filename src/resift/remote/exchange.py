@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import time
 import weakref
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ class Line:
     def renew(self) -> None:
         """Begin anew in a forked child: the parent's connections are the parent's."""
         self.limiter = Limiter(self.endpoint.max_concurrency)
-        self.budget = RetryBudget()
+        self.budget = RetryBudget(capacity=max(10.0, self.endpoint.max_concurrency))
         self.under_way: set[asyncio.Task[Any]] = set()
         if self._transport is not None:
             self._forgotten.detach()
@@ -60,13 +61,14 @@ class Line:
 
     def submit(self, exchange: "Exchange", loop: asyncio.AbstractEventLoop | None) -> "Future[list[Received]]":
         """Begin an exchange: on the portal's thread, or where a caller's own async client lives."""
-        work = partial(exchange.run, self._opened())
+        work = partial(exchange.run, self.opened())
         if not self.asynchronous:
             return PORTAL.submit(work)
         assert loop is not None, "a sync call came to an async client. This is a bug."
         return run_on(loop, work)
 
-    def _opened(self) -> Transport:
+    def opened(self) -> Transport:
+        """Return the connections; the first time that takes a moment, because authorities are read."""
         with self._lock:
             self.require_open()
             if self._transport is None:
@@ -113,10 +115,11 @@ class Line:
 class Exchange:
     """One call's requests, until all are answered, one has failed, or the time is up."""
 
-    def __init__(self, line: Line, ask: Ask, parts: Sequence[Part], *, timeout_s: float) -> None:
+    def __init__(self, line: Line, ask: Ask, parts: Sequence[Part], *, timeout_s: float, patient: bool = False) -> None:
         self._line, self._ask, self._parts = line, ask, parts
         self._timeout_s = timeout_s
-        self._deadline = time.monotonic() + timeout_s
+        # whoever is handed in ahead waits for those before it, which have their own deadlines
+        self._deadline = math.inf if patient else time.monotonic() + timeout_s
         self._sent = 0
         self._trouble = ""
         """What went wrong last."""
@@ -128,7 +131,8 @@ class Exchange:
         assert task is not None
         self._line.under_way.add(task)
         try:
-            async with asyncio.timeout(self._left_s) as limit:
+            async with asyncio.timeout(None if math.isinf(self._deadline) else self._left_s) as limit:
+                self._limit = limit
                 return await self._answer_all()
         except TimeoutError:
             if not limit.expired():
@@ -136,6 +140,12 @@ class Exchange:
         finally:
             self._line.under_way.discard(task)
         raise self._too_late()
+
+    def _begin(self) -> None:
+        """Let the time run from now on, if it does not yet."""
+        if math.isinf(self._deadline):
+            self._deadline = time.monotonic() + self._timeout_s
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
 
     @property
     def _left_s(self) -> float:
@@ -158,26 +168,33 @@ class Exchange:
         """Ask until there is an answer, or no sense in asking again."""
         self._line.budget.earn()
         for attempt in itertools.count(1):
-            async with self._line.limiter.slot() as slot:
+            async with self._line.limiter.slot(again=attempt > 1, deadline=self._deadline) as slot:
+                self._begin()
                 found = await self._try_addresses(part)
-                slot.heard(found.status)
-            if found.reply is not None and found.reply.succeeded:
-                if attempt > 1:
-                    self._line.budget.give_back()
-                self._line.remember(found.url)
-                return found.reply
-            wait = self._pause(found, attempt)
+                if found.reply is not None and found.reply.succeeded:
+                    slot.heard(found.status)
+                    if attempt > 1:
+                        self._line.budget.give_back()
+                    self._line.remember(found.url)
+                    return found.reply
+                outcome = found.outcome()
+                wait = self._pause(outcome, attempt)
+                slot.heard(found.status, rest_s=(wait or outcome.rest_s) if outcome.rest_s else 0.0)
+            self._trouble = found.words
             if wait is None:
                 break
             logger.info("%s %s; trying again in %.2f s", self._line.endpoint.host, found.words, wait)
-            await asyncio.sleep(wait)
-        raise self._failure(found)
+            try:
+                await asyncio.sleep(wait)
+            except asyncio.CancelledError:
+                self._line.budget.give_back()  # the retry was never made
+                raise
+        raise self._failure(found, part)
 
-    def _pause(self, found: "_Found", attempt: int) -> float | None:
+    def _pause(self, outcome: Outcome, attempt: int) -> float | None:
         """Return how long to wait before the next try, or None to give up."""
-        self._trouble = found.words
         wait = pause(
-            found.outcome(),
+            outcome,
             attempt=attempt,
             max_retries=self._line.endpoint.max_retries,
             random=random,
@@ -197,11 +214,13 @@ class Exchange:
 
     async def _post(self, url: str, body: bytes, *, onward: str = "", hops: int = _MOST_REDIRECTS) -> "_Found":
         """Send one request, and send it on where the same server wants it under another path."""
-        self._sent += 1
         line = self._line
-        reply = await self._transport.post(
-            Sending(onward or url, line.endpoint.head(line.spoken), body, self._deadline)
-        )
+        sending = Sending(onward or url, line.endpoint.head(line.spoken), body, self._deadline)
+        self._sent += 1
+        reply = await self._transport.post(sending)
+        if isinstance(reply, Broken) and reply.stale:  # an idle connection's end says nothing about the endpoint
+            self._sent += 1
+            reply = await self._transport.post(sending)
         if isinstance(reply, Broken):
             return _Found(url, broken=reply)
         further = _onward(onward or url, reply)
@@ -211,7 +230,7 @@ class Exchange:
             return _Found(url, reply=replace(reply, flaw="sends it back and forth between its own addresses"))
         return await self._post(url, body, onward=further, hops=hops - 1)
 
-    def _failure(self, found: "_Found") -> EndpointError:
+    def _failure(self, found: "_Found", part: Part) -> EndpointError:
         reply, broken = found.reply, found.broken
         if broken is not None:
             late = self._left_s <= 0  # the deadline ended the exchange, and not the endpoint
@@ -231,7 +250,7 @@ class Exchange:
             reply.body,
             url=found.url,
             secrets=self._line.endpoint.secrets(),
-            texts=[self._ask.query, self._ask.instruction or "", *self._ask.texts],
+            texts=[self._ask.query, self._ask.instruction or "", *(self._ask.texts[place] for place in part.places)],
             dialect=self._line.spoken,
             tried=found.tried,
         )

@@ -16,6 +16,7 @@ from resift.remote.scales import rescale
 from resift.remote.transport import Received
 from resift.submitting import Call, Loop, SubmittingRanker
 from resift.types import Cut, Document, Ranked, Ranking, Usage
+from resift.wire.shapes import LISTWISE
 
 _ROUNDS_AHEAD = 2  # how far `rank_many` reads on, in full rounds of requests
 _SECRET = ("key", "headers", "http_client")
@@ -33,7 +34,7 @@ class RemoteRanker(SubmittingRanker[_Call]):
     Ranks with a model behind an endpoint. Any number of threads and event loops may use one at once.
 
     It opens connections with the first call, keeps them, and closes them with `close` or when it is forgotten. A
-    pickled ranker is its settings without its key.
+    pickled ranker is its settings without its key; a copy shares the connections, as that of `with_timeout` does.
     """
 
     def __init__(self, endpoint: Endpoint, *, line: Line | None = None) -> None:
@@ -48,7 +49,7 @@ class RemoteRanker(SubmittingRanker[_Call]):
         given = self._endpoint
         if given.http_client is not None or given.headers:
             named = "http_client" if given.http_client is not None else "headers"
-            raise InvalidInput(f"a ranker with {named}=... cannot be pickled or copied; connect where it is needed")
+            raise InvalidInput(f"a ranker with {named}=... cannot be pickled; connect where it is needed")
         values = {field.name: getattr(given, field.name) for field in fields(given) if field.name not in _SECRET}
         return _revive, (values, given.key is not None)
 
@@ -87,6 +88,12 @@ class RemoteRanker(SubmittingRanker[_Call]):
         """
         return type(self)(replace(self._endpoint, timeout_s=timeout_s), line=self._line)
 
+    def __copy__(self) -> Self:
+        return self.with_timeout(self._endpoint.timeout_s)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self.with_timeout(self._endpoint.timeout_s)
+
     def close(self) -> None:
         """Answer the calls under way and close the connections; a client of the caller's own stays open."""
         self._line.close()
@@ -112,11 +119,15 @@ class RemoteRanker(SubmittingRanker[_Call]):
             normalize=given.normalize,
         )
         call.parts = split(self._line.spoken, call.ask, max_documents=given.max_documents_per_request)
+        if call.parts:
+            self._line.opened()  # here, because what this costs the first time must not stop a caller's event loop
 
     def _submit(self, call: _Call) -> None:
         """Hand the requests over, if there are any."""
         if call.parts:
-            exchange = Exchange(self._line, call.ask, call.parts, timeout_s=self._endpoint.timeout_s)
+            exchange = Exchange(
+                self._line, call.ask, call.parts, timeout_s=self._endpoint.timeout_s, patient=call.ahead
+            )
             call.future = self._line.submit(exchange, call.loop)
         else:
             call.future.set_result([])
@@ -158,15 +169,19 @@ class RemoteRanker(SubmittingRanker[_Call]):
     def _read_replies(self, call: _Call) -> tuple[Mapping[int, float], int | None]:
         distinct: dict[int, float] = {}
         tokens: int | None = 0
-        texts = [call.ask.query, *call.ask.texts]
         for part, reply in zip(call.parts, call.future.result(), strict=True):
+            if len(call.parts) > 1 and LISTWISE in reply.headers:
+                raise InvalidInput(
+                    f"the model at {self._endpoint.host} weighs documents against each other, so these "
+                    f"{len(call.ask.texts)} cannot be ranked in several requests; send fewer, or say model=..."
+                )
             read = read_reply(
                 reply.body,
                 reply.headers,
                 dialect=self._line.spoken,
                 count=len(part.places),
                 secrets=self._endpoint.secrets(),
-                texts=texts,
+                texts=[call.ask.query, *(call.ask.texts[place] for place in part.places)],
             )
             distinct.update((part.places[place], score) for place, score in read.scores.items())
             tokens = None if tokens is None or read.tokens is None else tokens + read.tokens

@@ -25,6 +25,11 @@ class Outcome:
     hopeless: bool = False
     """Whether the endpoint said that this request will not be answered later either."""
 
+    @property
+    def rest_s(self) -> float:
+        """How long the endpoint is to be left alone by everybody."""
+        return min(self.advice_s or 0.0, LONGEST_PAUSE_S) if self.status in BUSY else 0.0
+
 
 def read_outcome(status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Outcome:
     """Return what an unsuccessful reply means for another try."""
@@ -96,7 +101,7 @@ class RetryBudget:
 
 
 _SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII)
-_NUMBER = re.compile(r"\d{1,18}(?:\.\d{1,18})?", re.ASCII)
+_NUMBER = re.compile(r"\d{1,300}(?:\.\d{1,18})?", re.ASCII)
 _RESETS = ("x-ratelimit-reset", "ratelimit-reset", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
 _FIRST_MOMENT = 1e9  # seconds: a larger number is no span of time, but a moment since 1970
 _FIRST_IN_MILLISECONDS = 1e12

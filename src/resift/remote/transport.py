@@ -54,6 +54,9 @@ class Broken:
     hopeless: bool = False
     """Whether it would happen again."""
 
+    stale: bool = False
+    """Whether the connection had been kept from before, and the endpoint may have closed it just then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sending:
@@ -111,11 +114,11 @@ class AsyncTransport:
 
     async def post(self, sending: Sending) -> Received | Broken:
         """Send one request, and return what comes of it."""
-        reading = _Reading(sending.most_bytes)
+        reading, way = _Reading(sending.most_bytes), _Way()
         # whoever waits here is cancelled at the deadline, so only what ends earlier needs a time of its own
         timeouts = (CONNECT_S if sending.left_s > CONNECT_S else None, None, None, None)
         try:
-            request = _request(self._client, sending, timeouts=timeouts)
+            request = _request(self._client, sending, timeouts=timeouts, trace=way.anote)
             response = await self._client.send(request, stream=True, follow_redirects=False)
             try:
                 if reading.begin(response):
@@ -126,7 +129,7 @@ class AsyncTransport:
             finally:
                 await response.aclose()
         except Exception as error:  # noqa: BLE001 - a caller's client may raise anything, with the key inside
-            return _broken(error, begun=reading.begun)
+            return _broken(error, begun=reading.begun, kept=way.kept)
         return reading.end()
 
     async def aclose(self) -> None:
@@ -150,26 +153,52 @@ class SyncTransport:
             given_up.set()
 
     def _post(self, sending: Sending, given_up: threading.Event) -> Received | Broken:
-        reading, left = _Reading(sending.most_bytes), sending.left_s
+        reading, way, left = _Reading(sending.most_bytes), _Way(), sending.left_s
         try:
-            request = _request(self._client, sending, timeouts=(min(CONNECT_S, left), left, left, left))
+            timeouts = (min(CONNECT_S, left), left, left, left)
+            request = _request(self._client, sending, timeouts=timeouts, trace=way.note)
             with closing(self._client.send(request, stream=True, follow_redirects=False)) as response:
                 for chunk in _raw(response) if reading.begin(response) else ():
                     if not reading.take(chunk) or given_up.is_set() or time.monotonic() > sending.deadline:
                         break
         except Exception as error:  # noqa: BLE001 - a caller's client may raise anything, with the key inside
-            return _broken(error, begun=reading.begun)
+            return _broken(error, begun=reading.begun, kept=way.kept)
         return reading.end()
 
     async def aclose(self) -> None:
         """Leave the caller's client as it is."""
 
 
-def _request(client: Any, sending: Sending, *, timeouts: tuple[float | None, ...]) -> Any:
+def _request(
+    client: Any, sending: Sending, *, timeouts: tuple[float | None, ...], trace: Callable[[str, Any], Any]
+) -> Any:
     """Build a request; `timeouts` are those to connect, to read, to write, and to wait in a pool."""
     return client.build_request(
-        "POST", sending.url, headers=list(sending.headers), content=sending.body, timeout=timeouts
+        "POST",
+        sending.url,
+        headers=list(sending.headers),
+        content=sending.body,
+        timeout=timeouts,
+        extensions={"trace": trace},
     )
+
+
+class _Way:
+    """Whether a request went over a connection that was kept, as far as its client says."""
+
+    def __init__(self) -> None:
+        self._opened = self._sent = False
+
+    @property
+    def kept(self) -> bool:
+        return self._sent and not self._opened
+
+    def note(self, event: str, _: Any) -> None:
+        self._opened |= ".connect_" in event
+        self._sent |= event.endswith(".send_request_headers.started")
+
+    async def anote(self, event: str, info: Any) -> None:
+        self.note(event, info)
 
 
 class _Reading:
@@ -252,10 +281,11 @@ async def _in_thread(work: Callable[[], Answer]) -> Answer:
 _BEFORE = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"})
 _DURING = frozenset({"WriteError", "WriteTimeout", "LocalProtocolError"})
 _HOPELESS = frozenset({"UnsupportedProtocol", "LocalProtocolError"})
+_BROKEN = frozenset({"NetworkError", "RemoteProtocolError"})
 _PLAINLY = {"RemoteProtocolError": "it ended too early, or is no HTTP", "ConnectTimeout": "it took too long"}
 
 
-def _broken(error: Exception, *, begun: bool) -> Broken:
+def _broken(error: Exception, *, begun: bool, kept: bool) -> Broken:
     """Say when and why an exchange broke. Only the names of errors are read: their texts may quote what was sent."""
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & _BEFORE:
@@ -273,7 +303,7 @@ def _broken(error: Exception, *, begun: bool) -> Broken:
         return Broken(f"could not be reached: {why}", hopeless=True)
     reason = _reason(chain) or _PLAINLY.get(type(error).__name__, type(error).__name__)
     hopeless = bool(names & _HOPELESS) or not any(name.endswith("TransportError") for name in names)
-    return Broken(f"{phase}: {reason}", hopeless)
+    return Broken(f"{phase}: {reason}", hopeless, stale=kept and not begun and bool(names & _BROKEN))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -308,16 +338,19 @@ def is_loopback(host: str) -> bool:
 
 def _open_client(url: str) -> Any:
     """Open an async client of our own. Proxies of the environment are used, but never for this machine itself."""
+    from http.cookiejar import CookieJar, DefaultCookiePolicy
+
     import httpx2
 
     parts = urlsplit(url)
     options: dict[str, Any] = {"limits": httpx2.Limits(max_connections=None, keepalive_expiry=_KEEP_ALIVE_S)}
+    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # none: they would tie us to one of many servers
     try:
         if not is_loopback(parts.hostname or ""):
-            return httpx2.AsyncClient(**options)
+            return httpx2.AsyncClient(cookies=cookies, **options)
         # authorities cost time to read, and nobody needs them here
         trust: Any = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if parts.scheme == "http" else True
-        return httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(verify=trust, **options))
+        return httpx2.AsyncClient(cookies=cookies, transport=httpx2.AsyncHTTPTransport(verify=trust, **options))
     except (ImportError, ValueError, OSError) as error:
         kind = type(error).__name__
     raise InvalidInput(

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resift.server.declining import decline
 from resift.server.house import UNKNOWN_ROUTE, House, Note
-from resift.server.reasons import Fault, Gone, KeyRefused, TurnedAway
+from resift.server.reasons import Ambiguous, Fault, Gone, KeyRefused, TurnedAway
 
 logger = logging.getLogger("resift")
 
@@ -50,6 +50,7 @@ class Access:
 
     async def _answer(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         try:
+            _require_one_length(scope)
             self._require_key(scope)
             await self._app(scope, receive, reply.send)
         except Gone as gone:
@@ -71,7 +72,9 @@ class Access:
         metrics.answered(note.route, status, seconds)
         if note.reason is not None:
             metrics.refused(note.reason)
-        logger.info(
+        # probes come every few seconds, for ever
+        logger.log(
+            logging.DEBUG if method == "GET" and status < 400 else logging.INFO,
             "%s %s %d %.1f ms%s id=%s",
             method if method in _METHODS else UNKNOWN_ROUTE,
             note.route,
@@ -131,6 +134,12 @@ def _presented(headers: Sequence[tuple[bytes, bytes]]) -> Iterator[bytes]:
             yield rest.strip() if rest and scheme.lower() == b"bearer" else value.strip()
         elif name in _KEY_HEADERS:
             yield value.strip()
+
+
+def _require_one_length(scope: Scope) -> None:
+    names = {name for name, _ in scope["headers"]}
+    if b"transfer-encoding" in names and b"content-length" in names:
+        raise Ambiguous("send either a Content-Length or a Transfer-Encoding")
 
 
 def _request_id(scope: Scope) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from resift.server.access import Access
@@ -16,6 +16,7 @@ from resift.server.dispatch import PATHS
 from resift.server.house import House
 from resift.server.metrics import CONTENT_TYPE
 from resift.server.openapi import describe
+from resift.server.page import page
 from resift.server.receiving import Receiving
 from resift.server.refusing import not_here, refusal
 from resift.server.scoring import rerank
@@ -30,9 +31,8 @@ def create_app(models: Sequence[Served], settings: ServerSettings) -> FastAPI:
         title="resift",
         version=version("resift"),
         openapi_url="/openapi.json",
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
         exception_handlers={HTTPException: _not_here},
     )
@@ -44,10 +44,15 @@ def create_app(models: Sequence[Served], settings: ServerSettings) -> FastAPI:
             app.add_route(path, answer, methods=["GET"])
     document = describe(settings, version=app.version)
     app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's own way to replace it
+    shown = HTMLResponse(page(document), headers={"content-security-policy": _ONLY_OURS})
+    app.add_route("/docs", lambda _: shown, methods=["GET"])
     app.add_middleware(Receiving, house=house)
     app.add_middleware(Access, house=house)
     app.add_middleware(_PlainPaths)
     return app
+
+
+_ONLY_OURS = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 
 
 class _PlainPaths:

@@ -5,7 +5,7 @@ import socket
 import struct
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _NO_LINGERING = struct.pack("ii", 1, 0)
 _TOO_SLOW = (
@@ -16,9 +16,13 @@ _TOO_SLOW = (
 
 
 def patient_protocol(*, head_timeout_s: float, read_timeout_s: float) -> type[asyncio.Protocol]:
-    """Return uvicorn's protocol with two clocks; bodies have their own, in `receiving`."""
+    """
+    Return uvicorn's protocol with two clocks; bodies have their own, in `receiving`.
+
+    Always the one over h11: the other, which uvicorn takes where httptools is installed, keeps heads without end.
+    """
     return type(
-        "Patient", (_Patient, AutoHTTPProtocol), {"head_timeout_s": head_timeout_s, "read_timeout_s": read_timeout_s}
+        "Patient", (_Patient, H11Protocol), {"head_timeout_s": head_timeout_s, "read_timeout_s": read_timeout_s}
     )
 
 
@@ -42,10 +46,14 @@ class _Patient(asyncio.Protocol):
     """The latest request whose head was complete."""
 
     _silent = True
+    _is_full = False
+    """Whether more of a reply waits for the client than is sent ahead."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first head."""
         super().connection_made(transport)
+        # asyncio overlooks sockets that were made without naming TCP; a reply's body then waits 40 ms behind its head
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
@@ -67,12 +75,21 @@ class _Patient(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Begin to wait for a client that does not read."""
         super().pause_writing()
+        self._is_full = True
         self._await_reader()
 
     def resume_writing(self) -> None:
-        """Wait no more: it reads."""
-        self._stop_clocks(head=False)
+        """Wait no more if the client has read a whole reply; one that comes in pieces has one clock."""
+        self._is_full = False
+        if self.cycle is None or self.cycle.response_complete:
+            self._stop_clocks(head=False)
         super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        """Wait no more if the client has kept up with the reply."""
+        if not self._is_full:
+            self._stop_clocks(head=False)
+        super().on_response_complete()  # type: ignore[misc]  # uvicorn's own
 
     def timeout_keep_alive_handler(self) -> None:
         """End an idle connection, even one whose client left the last reply unread."""

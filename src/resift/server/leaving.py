@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive
 
+from resift.errors import ScoringFailed
 from resift.server.reasons import Gone
 
 T = TypeVar("T")
@@ -19,6 +20,8 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
         if not working.done() and watching.done():
             raise Gone("the client left before its answer was there")
+        if working.cancelled():
+            raise ScoringFailed("the ranking was cancelled, and not by this server")
         return await working
     finally:
         await _end(working, watching)

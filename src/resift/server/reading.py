@@ -102,6 +102,8 @@ def _query(body: Mapping[str, Any], place: str) -> str:
 
 def _documents(body: Mapping[str, Any], place: str, *, max_documents: int) -> list[Any]:
     documents = _at(body, place)
+    if documents is None:
+        raise Unclear(f"{place} is missing; it holds the list of documents", param=place)
     if not isinstance(documents, list):
         raise Unclear(f"{place} must be a list of documents, not {_kind(documents)}", param=place)
     if not documents:

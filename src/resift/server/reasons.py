@@ -44,6 +44,12 @@ class KeyRefused(TurnedAway):
         return {**super().headers, "www-authenticate": "Bearer"}
 
 
+class Ambiguous(TurnedAway):
+    """The head says twice, and differently, where the body ends; a proxy may have read another request in it."""
+
+    status, kind, reason, closes = 400, "invalid_request_error", "invalid", True
+
+
 class TooLarge(TurnedAway):
     """The body has more bytes than the server reads."""
 

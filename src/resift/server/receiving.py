@@ -1,4 +1,4 @@
-"""Receives a request's body whole: never more bytes than allowed, never longer than allowed."""
+"""Receives a request's body whole, never more or longer than allowed, and accounts for it until its reply is gone."""
 
 import asyncio
 
@@ -6,11 +6,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resift.server.admission import Load
 from resift.server.declining import decline
-from resift.server.house import House
+from resift.server.dispatch import PATHS
+from resift.server.house import House, note_of
 from resift.server.lanes import body_bytes
 from resift.server.reasons import Busy, Gone, TooLarge, TooSlow
 
 _BODILESS = ("GET", "HEAD", "OPTIONS")
+_PIECE = 2**16  # about what a connection sends ahead of its client
 
 
 class Receiving:
@@ -22,7 +24,7 @@ class Receiving:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http" or scope["method"] in _BODILESS:
+        if scope["type"] != "http" or scope["method"] in _BODILESS or note_of(scope).route not in PATHS:
             await self._app(scope, receive, send)
             return
         with self._house.admission.carry() as load:
@@ -35,7 +37,7 @@ class Receiving:
                 await decline(refusal, scope, send)
             else:
                 body_bytes.set(len(body))
-                await self._app(scope, _Received(body, receive), send)
+                await self._app(scope, _Received(body, receive), _in_pieces(send))
 
     async def _read(self, receive: Receive, load: Load) -> bytes:
         parts: list[bytes] = []
@@ -62,6 +64,20 @@ class Receiving:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body has more than {self._limit} bytes; send fewer documents at once")
+
+
+def _in_pieces(send: Send) -> Send:
+    """Return a `send` that hands out large replies as their client reads them; whole they would lie in its buffer."""
+
+    async def send_in_pieces(message: Message) -> None:
+        body = message.get("body", b"")
+        if len(body) > _PIECE:
+            for start in range(0, len(body), _PIECE):
+                await send({"type": message["type"], "body": body[start : start + _PIECE], "more_body": True})
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_in_pieces
 
 
 class _Received:

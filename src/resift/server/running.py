@@ -29,6 +29,7 @@ Loader = Callable[[], Sequence[Served]]
 
 _KEEP_ALIVE_S = 75  # longer than what load balancers keep, or they would write into a closed connection
 _BACKLOG = 2048
+_LAST_WORDS_S = 1.0
 
 
 def run(load: Loader, settings: ServerSettings, *, announce: Callable[[str], None]) -> None:
@@ -123,11 +124,12 @@ class _Process(Server):
             _flush()
             os._exit(0)  # a thread that is inside a model library would not survive the interpreter's end
         close_all(ranker for served in self.house.models for ranker in served.rankers.values())
+        if self._failure is None:
+            logger.info("ended; nothing was left unanswered")
         if self._deadline is not None:
             self._deadline.cancel()
         if self._failure is not None:
             raise self._failure
-        logger.info("ended; nothing was left unanswered")
 
     def _load_models(self) -> None:
         started = time.perf_counter()
@@ -144,9 +146,15 @@ class _Process(Server):
 
 
 def _end_at_once(why: str) -> None:
+    words = threading.Thread(target=_say_last, args=(why,), name="resift-last-words", daemon=True)
+    words.start()
+    words.join(_LAST_WORDS_S)  # a log that nobody reads blocks whoever writes to it, and may not keep the process alive
+    os._exit(1)
+
+
+def _say_last(why: str) -> None:
     logger.error("%s; ending at once", why)
     _flush()
-    os._exit(1)
 
 
 def _flush() -> None:

@@ -17,7 +17,7 @@ from resift.server.reasons import GivenUp, Gone
 from resift.server.refusing import NoJson, Unclear, UnknownModel, refusal
 from resift.server.served import Scores, Served
 from resift.server.writing import Answered, write
-from resift.types import Described, Ranked, Ranker, Ranking
+from resift.types import Ranked, Ranker, Ranking
 from resift.wire.shapes import NVIDIA, TEI
 
 T = TypeVar("T")
@@ -68,17 +68,19 @@ class _Exchange:
     async def _answer(self, request: Request, body: bytes) -> Response:
         _require_json(request)
         is_large = len(body) > _LARGE
-        found = await _off_the_loop(lambda: read_object(body), large=is_large)
-        way = choose(request.scope["path"], request.headers, found)
-        self.tei = way.shape is TEI
-        asked = await _off_the_loop(
-            lambda: read(found, way, max_documents=self._house.settings.max_documents), large=is_large
-        )
+        asked, way = await _off_the_loop(lambda: self._understand(request, body), large=is_large)
         self._note.documents = len(asked.documents)
         served = find(self._house.models, asked.model or request.path_params.get("model"), any_=self._takes_any)
         self._note.model = served.name
         answered = await self._ranked(asked, way, served)
         return await _off_the_loop(lambda: write(answered), large=is_large and asked.returns_documents)
+
+    def _understand(self, request: Request, body: bytes) -> tuple[Asked, Way]:
+        """Read the body, and let go of everything in it that was not asked for: JSON may be much larger as objects."""
+        found = read_object(body)
+        way = choose(request.scope["path"], request.headers, found)
+        self.tei = way.shape is TEI
+        return read(found, way, max_documents=self._house.settings.max_documents), way
 
     @property
     def _takes_any(self) -> bool:
@@ -94,7 +96,7 @@ class _Exchange:
             tokens=ranking.usage.tokens if ranking.usage else 0,
             truncated=ranking.truncated,
         )
-        window = ranker.max_length if isinstance(ranker, Described) else None
+        window = getattr(ranker, "max_length", None)
         if ranking.truncated and not asked.may_cut:
             raise _too_long(ranking, len(asked.documents), window)
         return Answered(
@@ -104,6 +106,7 @@ class _Exchange:
             scores=scores,
             hits=_sound(ranking, len(asked.documents), complete=way.shape is TEI)[: asked.top_n],
             ranking=ranking,
+            listwise=bool(getattr(ranker, "listwise", False)),
             warnings=_warnings(asked, ranking, window),
         )
 
@@ -145,7 +148,8 @@ def _choose_ranker(asked: Asked, way: Way, served: Served) -> tuple[Ranker, Scor
 
 
 def _require_instructable(ranker: Ranker, asked: Asked) -> None:
-    if asked.instruction is not None and isinstance(ranker, Described) and not ranker.takes_instruction:
+    # not `isinstance(ranker, Described)`, which works out all that a ranker says of itself, once for every request
+    if asked.instruction is not None and not getattr(ranker, "takes_instruction", True):
         raise Unclear("this model takes no instruction; leave it out", param="instruction")
 
 

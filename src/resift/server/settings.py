@@ -42,6 +42,11 @@ class ServerSettings:
     drain_s: float = 30.0
     """How long the answers under way may take after the first SIGTERM."""
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether other machines can reach the address."""
+        return not is_loopback(self.host)
+
     def __post_init__(self) -> None:
         for name in ("max_documents", "max_body_bytes", "max_requests", "max_bytes_at_once"):
             _require_count(name, getattr(self, name))
@@ -50,7 +55,7 @@ class ServerSettings:
         _require_keys(self.api_keys)
         if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 <= self.port <= 65535:
             raise InvalidInput(f"port must be a whole number up to 65535, not {self.port!r}")
-        if not self.api_keys and not self.public and not is_loopback(self.host):
+        if not self.api_keys and not self.public and self.is_reachable:
             raise InvalidInput(
                 f"{self.host!r} can be reached from other machines, and there is no key; "
                 "set one (--api-key), listen on 127.0.0.1, or say that it is meant so (--public)"

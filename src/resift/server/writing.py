@@ -19,6 +19,7 @@ from resift.wire.shapes import (
     DASHSCOPE,
     FLAT,
     INFINITY,
+    LISTWISE,
     MIXEDBREAD,
     NVIDIA,
     PINECONE,
@@ -47,6 +48,9 @@ class Answered:
     """The ranking as it goes out: best first, ties in the caller's order."""
 
     ranking: Ranking
+    listwise: bool = False
+    """Whether the documents were weighed against each other."""
+
     warnings: Sequence[str] = ()
 
     @property
@@ -60,6 +64,8 @@ def write(answered: Answered) -> Response:
     name = answered.way.shape.name
     tree = _ENVELOPES[name](answered, _results(answered))
     headers = _in_headers(answered) if name == TEI.name else {}
+    if answered.listwise:
+        headers[LISTWISE] = "true"
     return Response(write_json(tree), headers=headers, media_type="application/json")
 
 

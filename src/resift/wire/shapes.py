@@ -115,6 +115,9 @@ BEDROCK = Shape(
     tokens=None,
 )
 
+LISTWISE: Final = "x-resift-listwise"
+"""The header by which our server says that documents were weighed against each other: such lists are not merged."""
+
 _ABSENT: Final = object()
 
 
