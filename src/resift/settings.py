@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from numbers import Integral
 from types import UnionType
 from typing import Literal, get_args
 
+from resift.amounts import whole
 from resift.errors import InvalidInput
 
 Backend = Literal["auto", "torch"]
@@ -103,7 +103,8 @@ class Settings:
         for name, kind in (("backend", Backend), ("dtype", Dtype), ("long_documents", LongDocuments)):
             _require_choice(name, getattr(self, name), get_args(kind))
         for name in ("max_length", "max_batch_tokens", "max_queue_tokens"):
-            _require_count(name, getattr(self, name))
+            if (given := getattr(self, name)) is not None:
+                whole(name, given, advice="leave it out for the default")
         devices = (self.device,) if isinstance(self.device, str) else self.device
         if not isinstance(devices, tuple) or not devices or not all(isinstance(name, str) and name for name in devices):
             raise InvalidInput(f"device must be a name such as 'cuda:0', or a list of such names, not {self.device!r}")
@@ -131,10 +132,3 @@ def _require_kind(name: str, given: object, kind: type | UnionType, *, wanted: s
 def _require_choice(name: str, given: object, choices: Sequence[str]) -> None:
     if given not in choices:
         raise InvalidInput(f"{name}={given!r} is not known; {hint(given, choices)}")
-
-
-def _require_count(name: str, given: object) -> None:
-    if given is None:
-        return
-    if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
-        raise InvalidInput(f"{name} must be a whole number from 1 up, not {given!r}; leave it out for the default")

@@ -1,13 +1,13 @@
 """The values that everybody knows: a document, a ranked document, a ranking, and what a ranker is."""
 
 import math
-import operator
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias, overload, runtime_checkable
 
+from resift.amounts import whole
 from resift.errors import InvalidInput
 
 Document: TypeAlias = str | Mapping[str, Any]
@@ -50,7 +50,7 @@ class Cut:
 
     def __post_init__(self) -> None:
         if self.top_n is not None:
-            _require_count(self.top_n)
+            whole("top_n", self.top_n, advice="leave it out to keep every document")
         if self.threshold is not None:
             _require_number(self.threshold)
 
@@ -60,17 +60,6 @@ class Cut:
         if self.threshold is not None:
             order = [position for position in order if scores[position] >= self.threshold]
         return order[: self.top_n]
-
-
-def _require_count(top_n: object) -> None:
-    try:
-        count = None if isinstance(top_n, bool) else operator.index(top_n)  # type: ignore[arg-type]
-    except TypeError:
-        count = None
-    if count is None or count < 1:
-        raise InvalidInput(
-            f"top_n must be a whole number from 1 up, not {top_n!r}; leave it out to keep every document"
-        )
 
 
 def _require_number(threshold: object) -> None:

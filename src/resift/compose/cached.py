@@ -9,6 +9,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, Literal
 
+from resift.amounts import whole
 from resift.compose.asking import Call, Do, Work
 from resift.compose.memory import Entry, Memory, Store
 from resift.compose.wrapping import (
@@ -18,7 +19,6 @@ from resift.compose.wrapping import (
     ask_ranking,
     ask_scores,
     may_be_listwise,
-    read_count,
     require_rankers,
     told,
 )
@@ -50,7 +50,9 @@ def cached(ranker: Ranker, *, size: int = 100_000, path: str | os.PathLike[str] 
             from 1 up; a path that holds something else or cannot be written.
     """
     require_rankers("cached", ranker)
-    return ComposedRanker(Cached(ranker, read_count("size", size, "scores are remembered"), _absolute(path)))
+    return ComposedRanker(
+        Cached(ranker, whole("size", size, advice="it is how many scores are remembered"), _absolute(path))
+    )
 
 
 def _absolute(path: object) -> str | None:

@@ -3,13 +3,13 @@
 import time
 from dataclasses import dataclass, replace
 
+from resift.amounts import whole
 from resift.compose.asking import Call, Work
 from resift.compose.wrapping import (
     Answer,
     ComposedRanker,
     ask_ranking,
     ask_scores,
-    read_count,
     require_rankers,
     told,
 )
@@ -35,7 +35,7 @@ def cascade(cheap: Ranker, strong: Ranker, *, keep: int = 50) -> ComposedRanker:
         InvalidInput: a ranker that is none, or a `keep` that is no whole number from 1 up.
     """
     require_rankers("cascade", cheap, strong)
-    return ComposedRanker(Cascade(cheap, strong, read_count("keep", keep, "documents are kept")))
+    return ComposedRanker(Cascade(cheap, strong, whole("keep", keep, advice="it is how many documents are kept")))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,12 +1,12 @@
 """A ranker that answers when another cannot."""
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn, TypeVar
 
+from resift.amounts import seconds
 from resift.compose.asking import Call, Work
 from resift.compose.wrapping import (
     Answer,
@@ -74,7 +74,7 @@ def fallback(
     """
     require_rankers("fallback", first, second, *more)
     _require_errors(on)
-    _require_seconds(rest_s)
+    seconds("rest_s", rest_s, may_be_0=True, advice="0 is no rest")
     return ComposedRanker(Fallback((first, second, *more), on, rest_s))
 
 
@@ -86,11 +86,6 @@ def _require_errors(on: object) -> None:
             raise InvalidInput(f"on must hold types of ResiftError, not {kind.__name__}; other errors are not caught")
         if issubclass(kind, InvalidInput):
             raise InvalidInput("on must not hold InvalidInput: what is wrong for one ranker is wrong for the next")
-
-
-def _require_seconds(rest_s: object) -> None:
-    if isinstance(rest_s, bool) or not isinstance(rest_s, int | float) or not (rest_s >= 0 and math.isfinite(rest_s)):
-        raise InvalidInput(f"rest_s must be a number of seconds from 0 up, not {rest_s!r}; 0 is no rest")
 
 
 class _Rest:

@@ -1,6 +1,5 @@
 """The ranker that holds rankers: a recipe says whom to ask what, and this ranker is what callers see of it."""
 
-import operator
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
 from contextlib import AsyncExitStack, ExitStack, aclosing, closing
 from dataclasses import dataclass
@@ -238,17 +237,6 @@ def require_rankers(recipe: str, *given: object) -> None:
     for one in given:
         if isinstance(one, type) or not isinstance(one, Ranker):
             raise InvalidInput(f"{recipe} holds rankers, not {type(one).__name__}; load() and connect() make them")
-
-
-def read_count(name: str, given: object, meaning: str) -> int:
-    """Return a number of things, at least one, or say what it should have been."""
-    try:
-        count = 0 if isinstance(given, bool) else operator.index(given)  # type: ignore[arg-type]
-    except TypeError:
-        count = 0
-    if count < 1:
-        raise InvalidInput(f"{name} must be a whole number from 1 up, not {given!r}; it is how many {meaning}")
-    return count
 
 
 def told(ranker: Ranker, word: str) -> Any:

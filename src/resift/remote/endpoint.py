@@ -1,12 +1,12 @@
 """What `connect` was asked for: validated once, here, then only passed around."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from resift.amounts import seconds, whole
 from resift.errors import InvalidInput
 from resift.remote.dialects import Dialect, choose, routes
 from resift.remote.key import VARIABLE, Secret, read_key
@@ -40,11 +40,11 @@ class Endpoint:
     def __post_init__(self) -> None:
         if self.model is not None and (not isinstance(self.model, str) or not self.model.strip()):
             raise InvalidInput(f"model must be the name by which the endpoint knows it, not {self.model!r}")
-        _require_seconds("timeout_s", self.timeout_s)
-        _require_count("max_retries", self.max_retries, least=0)
-        _require_count("max_concurrency", self.max_concurrency)
+        seconds("timeout_s", self.timeout_s)
+        whole("max_retries", self.max_retries, least=0)
+        whole("max_concurrency", self.max_concurrency)
         if self.max_documents_per_request is not None:
-            _require_count("max_documents_per_request", self.max_documents_per_request)
+            whole("max_documents_per_request", self.max_documents_per_request)
         if self.fields is not None and not self.fields:
             raise InvalidInput("fields names no field; leave it out to read all")
         if self.http_client is not None:
@@ -115,13 +115,3 @@ def restore(values: Mapping[str, Any], *, had_key: bool) -> Endpoint:
     if had_key and key is None:
         raise InvalidInput(f"this ranker was pickled without its key, as all are; set {VARIABLE} where it is unpickled")
     return Endpoint(**values, key=key)
-
-
-def _require_count(name: str, given: object, *, least: int = 1) -> None:
-    if isinstance(given, bool) or not isinstance(given, int) or given < least:
-        raise InvalidInput(f"{name} must be a whole number from {least} up, not {given!r}")
-
-
-def _require_seconds(name: str, given: object) -> None:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not (given > 0 and math.isfinite(given)):
-        raise InvalidInput(f"{name} must be a number of seconds above 0, not {given!r}")

@@ -1,9 +1,9 @@
 """How a server is to behave: validated once, here, then only passed around."""
 
 import ipaddress
-import math
 from dataclasses import dataclass, field
 
+from resift.amounts import seconds, whole
 from resift.errors import InvalidInput
 
 
@@ -49,9 +49,9 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         for name in ("max_documents", "max_body_bytes", "max_requests", "max_bytes_at_once"):
-            _require_count(name, getattr(self, name))
+            whole(name, getattr(self, name))
         for name in ("timeout_s", "body_timeout_s", "drain_s"):
-            _require_seconds(name, getattr(self, name))
+            seconds(name, getattr(self, name))
         _require_keys(self.api_keys)
         if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 <= self.port <= 65535:
             raise InvalidInput(f"port must be a whole number up to 65535, not {self.port!r}")
@@ -74,13 +74,3 @@ def _require_keys(keys: tuple[str, ...]) -> None:
     for at, key in enumerate(keys):
         if not key or not all(" " < letter < "\x7f" for letter in key):  # what a header carries unchanged
             raise InvalidInput(f"API key {at + 1} must be visible ASCII without blanks, and not empty")
-
-
-def _require_count(name: str, given: object) -> None:
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise InvalidInput(f"{name} must be a whole number from 1 up, not {given!r}")
-
-
-def _require_seconds(name: str, given: object) -> None:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not (given > 0 and math.isfinite(given)):
-        raise InvalidInput(f"{name} must be a number of seconds above 0, not {given!r}")
