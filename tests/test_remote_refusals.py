@@ -264,6 +264,15 @@ def test_d19_a_request_that_is_too_long_says_how_to_shorten_it(status: int, body
     assert "max_documents_per_request" in str(_error(status, body))
 
 
+def test_d18_a_text_that_is_too_long_is_not_taken_for_too_many() -> None:
+    """llama.cpp's batch is of tokens: fewer documents would not help."""
+    words = "input (2360 tokens) is too large to process. increase the physical batch size (current batch size: 512)"
+    said = str(_error(500, {"error": {"code": 500, "message": words}}))
+
+    assert "send shorter texts" in said
+    assert "max_documents_per_request" not in said
+
+
 @given(
     st.integers(300, 599),
     st.binary(max_size=200) | st.text(max_size=100).map(lambda words: json.dumps({"error": words}).encode()),

@@ -124,6 +124,8 @@ def _hint(status: int, words: str, *, dialect: Dialect | None, tried: Sequence[s
     wanted = _SPEAKERS[(lacks["a"] or lacks["b"]).lower()] if lacks else None
     if wanted is not None and (dialect is None or dialect.name != wanted):
         return f"try dialect={wanted!r}"
+    if "physical batch size" in words:  # llama.cpp means the tokens of one text
+        return "send shorter texts, or start the server with a larger --ubatch-size"
     if status == 413 or "batch size" in words:
         return "send less at once with max_documents_per_request=..."
     return ""
