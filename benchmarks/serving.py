@@ -252,13 +252,16 @@ def _call(arguments: argparse.Namespace) -> Tally:
         for _ in range(arguments.rounds):
             for name, worker in workers.items():
                 seconds[name].append(statistics.median(worker.ask(arguments.calls)))
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
     return {
         "documents a call": arguments.documents,
         "calls a round": arguments.calls,
         "results": [
-            {"name": name, "ms a call": 1e3 * median, "ratio": median / medians[OURS]}
-            for name, median in medians.items()
+            {
+                "name": name,
+                "ms a call": 1e3 * statistics.median(times),
+                "ratio": statistics.median(map(truediv, times, seconds[OURS])),
+            }
+            for name, times in seconds.items()
         ],
     }
 

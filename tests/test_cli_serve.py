@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import signal
 import socket
@@ -138,6 +139,21 @@ def test_the_environment_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.api_keys == (KEY, "sk-2")
     assert (settings.port, settings.public, settings.timeout_s) == (9000, True, 8.0)
     assert [model.name for model in models] == ["words"]
+
+
+@pytest.mark.parametrize(
+    ("decided", "spins"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_that_wait_fall_asleep_soon(
+    monkeypatch: pytest.MonkeyPatch, decided: dict[str, str], spins: str | None
+) -> None:
+    """A server's threads do not spin for long where they wait for each other, unless the environment decides."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_WAIT_"))}
+    monkeypatch.setattr("os.environ", others | decided)
+    _arguments(monkeypatch, "lexical")
+
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
 
 
 def test_models_are_named_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
