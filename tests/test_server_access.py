@@ -32,7 +32,7 @@ def guarded() -> Iterator[httpx2.Client]:
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """Hear everything that is logged at the level that `resift serve` has."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="resift")
     return caplog
 
 
