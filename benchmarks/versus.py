@@ -1,11 +1,12 @@
 """
 Time resift beside sentence-transformers on the same weights, in one run.
 
-    python benchmarks/versus.py [--rounds 7] [--queries 2] [--documents 100] [--threads 2]
+    python benchmarks/versus.py [--model minilm|base|large] [--device cpu|cuda]
+                                [--rounds 7] [--queries 2] [--documents 100] [--threads 2]
 
-A model of MiniLM-L6's real size (384 x 6, 30,522 words) gets random weights: speed does not depend on their values, and
-scores that agree prove that both did the same work. Variants take turns, so that whatever else the machine does hits
-them alike; medians are compared. Everything is printed and written to benchmarks/results/.
+A model of the real size of MiniLM-L6, bge-reranker-base or bge-reranker-v2-m3 gets random weights: speed does not
+depend on their values, and scores that agree prove that both did the same work. Variants take turns, so that whatever
+else the machine does hits them alike; medians are compared. Everything is printed and written to benchmarks/results/.
 """
 
 import argparse
@@ -16,22 +17,88 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
-REAL_VOCABULARY = HERE.parent.parent / "shared" / "tokenizers" / "bert-base-uncased" / "tokenizer.json.gz"
-VOCABULARY_SIZE = 30522
+REAL_VOCABULARIES = HERE.parent.parent / "shared" / "tokenizers"
+WORD_BEGINS = "\N{LOWER ONE EIGHTH BLOCK}"  # in a vocabulary of SentencePiece
 MEDIAN_TOKENS, SPREAD = 120, 0.6  # documents' lengths are log-normal, as those of passages are
-BASELINE = "sentence-transformers"
+PEER = "sentence-transformers"
+BASELINE = {"cpu": PEER, "cuda": f"{PEER}, float16"}  # on a GPU nobody who wants speed leaves it at full precision
 
 Request = tuple[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that people run, by its numbers."""
+
+    name: str
+    classes: str
+    vocabulary: str
+    config: dict[str, int]
+    tokenizer: Mapping[str, object]
+    specials: dict[str, str]
+    """Its special tokens, in the order of their ids."""
+
+    @property
+    def real_vocabulary(self) -> Path:
+        """Where its vocabulary is, if it is at hand."""
+        return REAL_VOCABULARIES / self.vocabulary / "tokenizer.json.gz"
+
+
+_BERT_TOKENIZER = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
+_BRACKETS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+_XLM_R = {"vocab_size": 250002, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1}
+# by this class, transformers reads tokenizer.json as it is, which it does not by XLM-R's own
+_XLM_R_TOKENIZER = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "attention_mask"]}
+_ANGLES = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>"}
+
+
+def _shape(width: int, layers: int, heads: int) -> dict[str, int]:
+    return {
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * width,
+    }
+
+
+MODELS = {
+    "minilm": Model(
+        "BERT cross-encoder 384 x 6",
+        "Bert",
+        "bert-base-uncased",
+        {"vocab_size": 30522} | _shape(384, 6, 12),
+        _BERT_TOKENIZER,
+        _BRACKETS,
+    ),
+    "base": Model(
+        "XLM-R cross-encoder 768 x 12",
+        "XLMRoberta",
+        "xlm-roberta-base",
+        _XLM_R | _shape(768, 12, 12),
+        _XLM_R_TOKENIZER,
+        _ANGLES,
+    ),
+    "large": Model(
+        "XLM-R cross-encoder 1024 x 24",
+        "XLMRoberta",
+        "xlm-roberta-base",
+        _XLM_R | _shape(1024, 24, 16),
+        _XLM_R_TOKENIZER,
+        _ANGLES,
+    ),
+}
 
 
 @dataclass
@@ -53,63 +120,56 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        words = write_model(Path(folder))
+        words = write_model(Path(folder), arguments.model)
         requests = [_request(words, rng, arguments.documents) for _ in range(arguments.queries)]
-        variants = [
-            _sentence_transformers(folder, batch_size=32),
-            _sentence_transformers(folder, batch_size=8),
-            _resift(folder, "float32"),
-            _resift(folder, "bfloat16"),
-        ]
+        variants = _variants(folder, arguments.device)
         _measure(variants, requests, arguments.rounds)
     record = _record(variants, arguments)
     _show(record)
-    path = HERE / "results" / "versus-minilm-cpu.json"
+    path = HERE / "results" / f"versus-{arguments.model}-{arguments.device}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(record, indent=2) + "\n")
 
 
-def write_model(folder: Path) -> list[str]:
-    """Write a random-weight cross-encoder of MiniLM-L6's size, and return words of its vocabulary."""
+def write_model(folder: Path, size: str = "minilm") -> list[str]:
+    """Write a random-weight cross-encoder of a known size, and return words of its vocabulary."""
     import torch
-    from transformers import BertConfig, BertForSequenceClassification
+    import transformers
 
+    made = MODELS[size]
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=VOCABULARY_SIZE,
-        hidden_size=384,
-        num_hidden_layers=6,
-        num_attention_heads=12,
-        intermediate_size=1536,
-    )
+    config = getattr(transformers, f"{made.classes}Config")(**made.config)
     config.num_labels = 1
-    model = BertForSequenceClassification(config)
+    model = getattr(transformers, f"{made.classes}ForSequenceClassification")(config)
     for name, weight in model.named_parameters():
         if weight.dim() == 2:  # a matrix; wider than the usual start, so that scores spread
             torch.nn.init.normal_(weight, std=0.06 if "embeddings" in name else 1.5 / weight.shape[1] ** 0.5)
     model.save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(_tokenizer())
-    saved = {"tokenizer_class": "BertTokenizer", "model_max_length": 512, "do_lower_case": True}
-    specials = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
-    (folder / "tokenizer_config.json").write_text(json.dumps(saved | specials))
+    (folder / "tokenizer.json").write_text(_tokenizer(made))
+    specials = {f"{name}_token": token for name, token in made.specials.items()}
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 512, **made.tokenizer, **specials}))
     vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
-    return [word for word in vocabulary if word.isalpha() and word.islower() and len(word) > 1]
+    pieces = [entry if isinstance(entry, str) else entry[0] for entry in vocabulary]
+    mark = WORD_BEGINS if any(piece.startswith(WORD_BEGINS) for piece in pieces) else ""
+    words = [piece.removeprefix(mark) for piece in pieces if piece.startswith(mark)]
+    return [word for word in words if word.isascii() and word.isalpha() and word.islower() and len(word) > 1]
 
 
-def _tokenizer() -> str:
-    """Return BERT's real vocabulary where it is at hand, else one of made-up words of the same size."""
-    if REAL_VOCABULARY.exists():
-        return gzip.decompress(REAL_VOCABULARY.read_bytes()).decode()
+def _tokenizer(made: Model) -> str:
+    """Return the model's real vocabulary where it is at hand, else one of made-up words of the same size."""
+    if made.real_vocabulary.exists():
+        return gzip.decompress(made.real_vocabulary.read_bytes()).decode()
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     letters = "abcdefghijklmnopqrstuvwxyz"
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = list(made.specials.values())
     words += [a + b + c + d for a in letters for b in letters for c in letters for d in letters]
-    vocabulary = {word: at for at, word in enumerate(words[:VOCABULARY_SIZE])}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106 - a token of text
+    vocabulary = {word: at for at, word in enumerate(words[: made.config["vocab_size"]])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=made.specials["unk"]))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    end, begin = ((made.specials[name], vocabulary[made.specials[name]]) for name in ("sep", "cls"))
+    tokenizer.post_processor = processors.BertProcessing(end, begin)
     return str(tokenizer.to_str())
 
 
@@ -119,26 +179,37 @@ def _request(words: list[str], rng: np.random.Generator, documents: int) -> Requ
     return " ".join(rng.choice(words, 9)) + "?", texts
 
 
-def _sentence_transformers(folder: str, *, batch_size: int) -> Variant:
+def _variants(folder: str, device: str) -> list[Variant]:
+    peer, ours = partial(_sentence_transformers, folder, device), partial(_resift, folder, device)
+    if device == "cpu":
+        return [peer(), peer(batch_size=8), ours("float32"), ours("bfloat16")]
+    halves = [peer("float16"), *(peer("float16", batch_size=size) for size in (128, 512)), peer("bfloat16")]
+    return [*halves, peer(), ours("float16"), ours("bfloat16"), ours("float32")]
+
+
+def _sentence_transformers(folder: str, device: str, dtype: str = "", *, batch_size: int = 0) -> Variant:
+    """Let sentence-transformers score; what is not said is left to its defaults: full precision, batches of 32."""
     from sentence_transformers import CrossEncoder
     from torch.nn import Identity
 
-    model = CrossEncoder(folder, device="cpu", max_length=512, activation_fn=Identity())
+    how = {"model_kwargs": {"dtype": dtype}} if dtype else {}
+    model = CrossEncoder(folder, device=device, max_length=512, activation_fn=Identity(), **how)
 
     def score(request: Request) -> list[float]:
         query, documents = request
         pairs = [(query, document) for document in documents]
-        scores: list[float] = model.predict(pairs, batch_size=batch_size, show_progress_bar=False).tolist()
+        scores: list[float] = model.predict(
+            pairs, batch_size=batch_size or 32, show_progress_bar=False, convert_to_tensor=True
+        ).tolist()
         return scores
 
-    default = batch_size == 32  # what `predict` does when nothing is said
-    return Variant(BASELINE if default else f"{BASELINE}, batch_size={batch_size}", score)
+    return Variant(", ".join(filter(None, (PEER, dtype, f"batch_size={batch_size}" if batch_size else ""))), score)
 
 
-def _resift(folder: str, dtype: str) -> Variant:
+def _resift(folder: str, device: str, dtype: str) -> Variant:
     import resift
 
-    ranker = resift.load(folder, dtype=dtype, device="cpu", normalize=False)  # type: ignore[arg-type]
+    ranker = resift.load(folder, dtype=dtype, device=device, normalize=False)  # type: ignore[arg-type]
     return Variant(f"resift, {dtype}", lambda request: ranker.score(*request))
 
 
@@ -152,28 +223,31 @@ def _measure(variants: list[Variant], requests: list[Request], rounds: int) -> N
 
 
 def _record(variants: list[Variant], arguments: argparse.Namespace) -> dict[str, object]:
-    baseline = variants[0]
+    by_name = {variant.name: variant for variant in variants}
+    baseline, exact = by_name[BASELINE[arguments.device]], by_name[PEER]
     pairs = arguments.queries * arguments.documents
+    made = MODELS[arguments.model]
     return {
-        "model": "BERT cross-encoder 384 x 6, random weights",
-        "machine": processor(),
-        "matrix products, GFLOP/s at best": {dtype: _ceiling(dtype) for dtype in ("float32", "bfloat16")},
+        "model": f"{made.name}, random weights",
+        "machine": processor() if arguments.device == "cpu" else graphics_card(),
+        "matrix products, GFLOP/s at best": _ceilings(arguments.device),
         "threads": arguments.threads,
         "rounds": arguments.rounds,
         "pairs a round": pairs,
-        "vocabulary": "bert-base-uncased" if REAL_VOCABULARY.exists() else "made up",
+        "vocabulary": made.vocabulary if made.real_vocabulary.exists() else "made up",
         "versions": {name: version(name) for name in ("torch", "transformers", "sentence-transformers", "resift")},
+        "ratio to": baseline.name,
         "variants": [
             {
                 "name": variant.name,
                 "pairs a second": pairs / statistics.median(variant.seconds),
                 "ratio": statistics.median(baseline.seconds) / statistics.median(variant.seconds),
                 "fastest and slowest round": [pairs / max(variant.seconds), pairs / min(variant.seconds)],
-                "largest difference": float(np.max(np.abs(np.subtract(variant.scores, baseline.scores)))),
+                "largest difference": float(np.max(np.abs(np.subtract(variant.scores, exact.scores)))),
             }
             for variant in variants
         ],
-        "spread of the scores": float(np.std(baseline.scores)),
+        "spread of the scores": float(np.std(exact.scores)),
     }
 
 
@@ -188,18 +262,39 @@ def processor() -> str:
     return f"{stripped.get('model name')}, family {stripped.get('cpu family')}, model {stripped.get('model')}"
 
 
-def _ceiling(dtype: str) -> dict[str, int]:
-    """Return the most GFLOP/s that a large matrix product reaches here, in each of the two ways that torch has."""
+def graphics_card() -> str:
+    """Return the name of the GPU, and of the processor beside it, which tokenises."""
     import torch
 
+    return f"{torch.cuda.get_device_name()}; {os.cpu_count()} cores of {processor()}"
+
+
+def _ceilings(device: str) -> dict[str, object]:
+    """Return the most GFLOP/s that a large matrix product reaches here, in each way and format that is used."""
     from resift.scoring.backends.torch.linears import PlainLinear, PrepackedLinear
 
-    weight, states = (torch.randn(1024, 1024).to(getattr(torch, dtype)) for _ in range(2))
-    ceilings = {}
+    if device == "cpu":
+        kinds = {"plain": PlainLinear, "prepacked": PrepackedLinear}
+        return {
+            dtype: {name: _ceiling(kind, dtype, device, width=1024) for name, kind in kinds.items()}
+            for dtype in ("float32", "bfloat16")
+        }
+    return {dtype: _ceiling(PlainLinear, dtype, device, width=8192) for dtype in ("float32", "bfloat16", "float16")}
+
+
+def _ceiling(kind: Callable[..., Any], dtype: str, device: str, *, width: int) -> int:
+    import torch
+
+    weight, states = (torch.randn(width, width, device=device).to(getattr(torch, dtype)) for _ in range(2))
+    layer = kind(weight, None)
+
+    def once() -> None:
+        layer(states)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
     with torch.inference_mode():
-        for name, layer in (("plain", PlainLinear(weight, None)), ("prepacked", PrepackedLinear(weight, None))):
-            ceilings[name] = round(2 * 1024**3 / min(_time(lambda: layer(states)) for _ in range(50)) / 1e9)  # noqa: B023
-    return ceilings
+        return round(2 * width**3 / min(_time(once) for _ in range(50)) / 1e9)
 
 
 def _time(run: Callable[[], object]) -> float:
@@ -230,6 +325,8 @@ def _show(record: dict[str, object]) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=MODELS, default="minilm")
+    parser.add_argument("--device", choices=BASELINE, default="cpu")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--queries", type=int, default=2)
     parser.add_argument("--documents", type=int, default=100)

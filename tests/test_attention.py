@@ -1,8 +1,6 @@
 """Attention over packed tokens: the plain formula, one sequence after the other, and the kernel's way."""
 
-import importlib.util
 import inspect
-import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice, product
@@ -220,7 +218,7 @@ def test_the_kernel_is_asked_for_the_same_attention(case: Case) -> None:
     """All sequences in one kernel call, prefixes gathered for each tail, say what one after the other says."""
     case = replace(case, sight=replace(case.sight, softcap=None))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attention, "varlen_attn", varlen_stand_in)
+        patch.setattr(attention, "varlen_attn", partial(varlen_stand_in, enable_gqa=True))
         patch.setattr(attention, "_kernel_takes", lambda *_: True)
         found = attend(*case.states(), case.segments, case.sight)
 
@@ -237,55 +235,79 @@ def test_first_tokens_may_ask_alone(case: Case, kernel: bool) -> None:  # noqa: 
     (query, key, value), packed = case.states(), case.packed
     expected = attend_one_by_one(query, key, value, packed.segments, case.sight)[packed.firsts]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attention, "varlen_attn", varlen_stand_in)
+        patch.setattr(attention, "varlen_attn", partial(varlen_stand_in, enable_gqa=True))
         patch.setattr(attention, "_kernel_takes", lambda *_: kernel)
         found = attend(query[packed.firsts], key, value, packed.segments.narrowed(packed.owners), case.sight)
 
     torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE[case.dtype])
 
 
+def _words(kernel: Any) -> list[str]:
+    return list(inspect.signature(kernel).parameters)
+
+
 def test_the_kernel_knows_the_words_it_is_called_with() -> None:
     """The kernel of the installed torch accepts the very arguments that it is called with."""
-    varlen = pytest.importorskip("torch.nn.attention.varlen", reason="needs torch 2.10 or newer")
+    varlen = pytest.importorskip("torch.nn.attention.varlen", reason="needs torch 2.11 or newer")
     bound: list[list[str]] = []
 
     def record(*given: Any, **named: Any) -> torch.Tensor:
         bound.append(list(inspect.signature(varlen.varlen_attn).bind(*given, **named).arguments))
-        return varlen_stand_in(*given, **named)
+        return varlen_stand_in(*given, **{"enable_gqa": True, **named})  # what the kernel of torch 2.11 does unasked
 
     case = Case(((2, 0),), Sight(0.25, causal=True, reach=2), prefixes=(3,), heads=(4, 2))
     with pytest.MonkeyPatch.context() as patch:
         found = attention._find_kernel()  # noqa: SLF001 - the kernel that is called
+        if found is None:
+            pytest.skip("needs torch 2.11 or newer")
         assert isinstance(found, partial)
-        assert found.keywords == {"num_splits": 1}  # else a sum is split by how long its neighbours are
         patch.setattr(attention, "varlen_attn", partial(record, **found.keywords))
         patch.setattr(attention, "_kernel_takes", lambda *_: True)
         attend(*case.states(), case.segments, case.sight)
 
-    assert bound == [list(inspect.signature(varlen_stand_in).parameters)]
+    assert bound == [[word for word in _words(varlen_stand_in) if word in _words(varlen.varlen_attn)]]
 
 
 def _refuse(*_: Any, **__: Any) -> None:
     raise AssertionError("this way was not to be taken")
 
 
-def _first_release(query: Any, key: Any, value: Any, *, is_causal: bool = False) -> None:
+def _of_2_10(query: Any, key: Any, value: Any, *, is_causal: bool = False) -> None:
     """Know less than is asked for, as the kernel did at first."""
 
 
-def test_a_kernel_that_knows_less_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A torch whose kernel lacks windows or shared heads is one without the kernel."""
-    varlen = pytest.importorskip("torch.nn.attention.varlen", reason="needs torch 2.10 or newer")
-    monkeypatch.setattr(varlen, "varlen_attn", _first_release)
-    assert attention.__file__ is not None
-    spec = importlib.util.spec_from_file_location("attention_of_an_older_torch", attention.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    older = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, older)
-    spec.loader.exec_module(older)
+def _of_2_11(query: Any, key: Any, value: Any, *, scale: Any = None, window_size: Any = (-1, -1)) -> None:
+    """Share heads and keep sums whole without a word for either."""
 
-    assert older.varlen_attn is None
+
+def _of_2_12(*, scale: Any, window_size: Any, enable_gqa: bool = False, num_splits: int | None = None) -> None:
+    """Share heads where asked to, and split sums unless told not to."""
+
+
+@pytest.mark.parametrize("hip", [None, "7.1"])
+@pytest.mark.parametrize(
+    ("kernel", "told", "told_on_amd"),
+    [
+        (_of_2_10, None, None),
+        (_of_2_11, {}, None),
+        (_of_2_12, {"enable_gqa": True, "num_splits": 1}, {"enable_gqa": True}),
+    ],
+)
+def test_a_kernel_is_told_what_it_would_not_do_by_itself(
+    kernel: Any,
+    told: dict[str, Any] | None,
+    told_on_amd: dict[str, Any] | None,
+    hip: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kernel without windows is not called; others share heads and keep a sum whole whatever its neighbours are."""
+    varlen = pytest.importorskip("torch.nn.attention.varlen", reason="needs torch 2.10 or newer")
+    monkeypatch.setattr(varlen, "varlen_attn", kernel)
+    monkeypatch.setattr(torch.version, "hip", hip)
+
+    found: Any = attention._find_kernel()  # noqa: SLF001 - the kernel that is called
+
+    assert (found and found.keywords) == (told_on_amd if hip else told)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

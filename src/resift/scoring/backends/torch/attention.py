@@ -32,16 +32,21 @@ _WITHOUT_EFFECT = {
 
 
 def _find_kernel() -> Callable[..., Any] | None:
-    """Return torch's kernel for packed sequences; None before torch 2.10, and while it could not do what is asked."""
+    """Return torch's kernel for packed sequences; None before torch 2.11, where it could not do what is asked."""
     try:
         from torch.nn.attention.varlen import varlen_attn as kernel
     except ImportError:
         return None
-    needed = {"scale", "window_size", "enable_gqa", "num_splits"}
-    if not needed <= set(inspect.signature(kernel).parameters):
+    # Heads that share keys, and one split, so that a sequence's result does not depend on what else is in the batch:
+    # torch 2.11 gives both unasked, and knows no words for them. AMD's kernel has no choice of splits.
+    asked: dict[str, Any] = {"enable_gqa": True, "num_splits": 1}
+    needed = {"scale", "window_size"} | (asked.keys() if torch.version.hip else set())
+    known = inspect.signature(kernel).parameters.keys()
+    if not needed <= known:
         return None
-    # one split, so that a sequence's result does not depend on what else is in the batch; AMD's kernel has no choice
-    return kernel if torch.version.hip else partial(kernel, num_splits=1)
+    if torch.version.hip:
+        del asked["num_splits"]
+    return partial(kernel, **{name: value for name, value in asked.items() if name in known})
 
 
 varlen_attn = _find_kernel()
@@ -138,7 +143,6 @@ def _attend_at_once(
         segments.longest_keys,
         scale=sight.scaling,
         window_size=sight.window,
-        enable_gqa=query.shape[1] != key.shape[1],
     )
     return gathered
 
