@@ -12,12 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import resift
-from fake_rankers import WAYS, FakeRanker, ranking_of, scores_of
 from resift.compose.cached import cached
 from resift.compose.cascade import cascade
 from resift.compose.fallback import fallback
 from resift.compose.wrapping import ComposedRanker
 from resift.errors import EndpointMisbehaved, EndpointUnavailable, InvalidInput, ScoringFailed
+from resift.testing import FakeRanker
+from resift.testing.ways import WAYS, ranking_of, scores_of
 from resift.types import Described, Ranker, Usage
 
 way = pytest.mark.parametrize("way", WAYS)

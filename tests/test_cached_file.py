@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 
 import resift
-from fake_rankers import FakeRanker, logged
+from noticing import logged
 from resift.compose import database
 from resift.compose.cached import cached
 from resift.compose.database import Database
 from resift.compose.fallback import fallback
 from resift.compose.wrapping import ComposedRanker
 from resift.errors import InvalidInput
+from resift.testing import FakeRanker
 from resift.types import Ranker, Usage
 
 SECRET = "xyzzy-plugh"

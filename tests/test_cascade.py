@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import resift
-from fake_rankers import WAYS, FakeRanker, ranking_of, scores_of
 from resift.compose.cascade import cascade
 from resift.errors import InvalidInput, ScoringFailed
+from resift.testing import FakeRanker
+from resift.testing.ways import WAYS, ranking_of, scores_of
 from resift.types import Described, Usage
 
 way = pytest.mark.parametrize("way", WAYS)

@@ -16,13 +16,15 @@ from typing import Any
 import pytest
 
 import resift
-from fake_rankers import WAYS, FakeRanker, logged, ranking_of, scores_of, until
+from noticing import logged, until
 from resift.compose.cached import cached
 from resift.compose.cascade import cascade
 from resift.compose.fallback import fallback
 from resift.compose.looking_ahead import AHEAD
 from resift.compose.wrapping import ComposedRanker
 from resift.errors import EndpointUnavailable, InvalidInput, Overloaded, ScoringFailed
+from resift.testing import FakeRanker
+from resift.testing.ways import WAYS, ranking_of, scores_of
 from resift.types import Described, Ranker, Ranking, Request
 
 way = pytest.mark.parametrize("way", WAYS)
@@ -136,8 +138,9 @@ def test_a_real_ranker_inside_answers_the_same(compose: Compose, way: str) -> No
 )
 def test_what_cannot_mean_anything_is_refused(compose: Compose, way: str, call: dict[str, Any], message: str) -> None:
     """Bad input is refused as by any ranker; no wrapper hides it, works around it or makes it worse."""
+    given = {"query": "q", "documents": ["a"], **call}
     with pytest.raises(InvalidInput, match=message) as refused:
-        ranking_of(compose(pointwise()), way, **{"query": "q", "documents": ["a"], **call})
+        ranking_of(compose(pointwise()), way, given.pop("query"), given.pop("documents"), **given)
 
     is_of_one_request = way.endswith("many") and not call.keys() & {"top_n", "threshold"}
     assert str(refused.value).count("requests[0]") == is_of_one_request
@@ -406,7 +409,7 @@ async def test_cancelling_a_call_cancels_what_it_asked(compose: Compose) -> None
         with pytest.raises(asyncio.CancelledError):
             await call
 
-    assert (inner.cancelled, inner.asked, lines) == (1, [], [])
+    assert (inner.cancelled, inner.at_once, lines) == (1, 0, [])
 
 
 def test_threads_end_with_the_iteration(compose: Compose) -> None:
@@ -426,20 +429,17 @@ def test_threads_end_with_the_iteration(compose: Compose) -> None:
 class Small(FakeRanker):
     """A ranker that takes one call at a time and refuses others, as a full queue does."""
 
-    refused = 0
+    refused, free = 0, threading.Lock()
 
     def rank(self, *arguments: Any, **options: Any) -> Ranking:
-        if self.at_once:
+        if not self.free.acquire(blocking=False):
             self.refused += 1
             raise Overloaded("too much work is waiting")
-        with self.lock:
-            self.at_once += 1
         try:
             time.sleep(0.01)
             return super().rank(*arguments, **options)
         finally:
-            with self.lock:
-                self.at_once -= 1
+            self.free.release()
 
     async def arank(self, *arguments: Any, **options: Any) -> Ranking:
         return await asyncio.to_thread(self.rank, *arguments, **options)

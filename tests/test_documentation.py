@@ -15,6 +15,7 @@ import importlib
 import inspect
 import itertools
 import re
+import runpy
 import shlex
 import sys
 import textwrap
@@ -22,7 +23,7 @@ import tomllib
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,23 @@ import pytest
 
 import resift
 from resift.remote.dialects import DIALECTS
+from resift.remote.endpoint import Endpoint
+from resift.remote.ranker import RemoteRanker
 from resift.server.served import open_served
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
-    page for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))) if page.exists()
+    page
+    for page in (
+        *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+        *sorted(ROOT.glob("docs/**/*.md")),
+        *sorted(ROOT.glob("integrations/*/README.md")),
+    )
+    if page.exists()
 ]
+PROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("integrations/*/pyproject.toml"))]
 SCRIPTS = sorted(ROOT.glob("examples/*.py"))
-SOURCES = sorted(ROOT.glob("src/**/*.py"))
+SOURCES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("integrations/*/src/**/*.py")])
 SOURCES_WITH_EXAMPLES = [path for path in SOURCES if ">>> " in path.read_text(encoding="utf-8")]
 
 # Which kind of tiny model answers to the name of a real one.
@@ -201,13 +211,13 @@ def endpoint_stand_in(text: str) -> Iterator[None]:
         return
     from serving import serving
 
-    connect = resift.connect
+    connect = RemoteRanker.__init__
     with serving(open_served("lexical", lambda normalize: resift.load(normalize=normalize))) as server:
 
-        def stand_in(url: str, **options: Any) -> resift.RemoteRanker:
-            return connect(url.replace(ENDPOINT, server.url), **options)
+        def stand_in(ranker: RemoteRanker, endpoint: Endpoint, **options: Any) -> None:
+            connect(ranker, replace(endpoint, base_url=endpoint.base_url.replace(ENDPOINT, server.url)), **options)
 
-        with patch.object(resift, "connect", stand_in):
+        with patch.object(RemoteRanker, "__init__", stand_in):
             yield
 
 
@@ -254,7 +264,8 @@ class TestPage:
 def test_docstrings_have_examples_that_run(path: Path, hub: Path, workplace: Path) -> None:
     """Every example in a docstring runs, and prints what it says."""
     cache_stand_ins(hub, path.read_text(encoding="utf-8"))
-    name = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    name = ".".join(parts[parts.index("src") + 1 :]).removesuffix(".__init__")
 
     tests = [test for test in doctest.DocTestFinder().find(importlib.import_module(name)) if test.examples]
 
@@ -276,14 +287,25 @@ def test_scripts_run(path: Path, hub: Path, workplace: Path, monkeypatch: pytest
 @pytest.mark.parametrize("path", [*PAGES, *SOURCES], ids=_label)
 def test_extras_exist(path: Path) -> None:
     """Every extra that a page or an error message tells to install can be installed."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = {
-        extra
-        for names in re.findall(r"resift\[([a-z, -]+)\]", path.read_text(encoding="utf-8"))
+    projects = [tomllib.loads(file.read_text(encoding="utf-8"))["project"] for file in PROJECTS]
+    known = {project["name"]: project["optional-dependencies"].keys() for project in projects}
+    named = [
+        (project, extra)
+        for project, names in re.findall(r"([a-z-]*resift[a-z-]*)\[([a-z, -]+)\]", path.read_text(encoding="utf-8"))
         for extra in re.split(", *", names)
-    }
+    ]
 
-    assert named <= project["optional-dependencies"].keys()
+    assert [(project, extra) for project, extra in named if extra not in known.get(project, ())] == []
+
+
+def test_the_demo_shows_that_all_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    """`make demo` shows every framework beside plain Python, with the same ranking."""
+    demo = runpy.run_path(str(ROOT / "examples" / "demo.py"))
+    demo["main"]()
+
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "the same result everywhere" in shown
+    assert [way for way in ("here", "served", *demo["FRAMEWORKS"]) if f"{way} in" not in shown] == []
 
 
 # the page about endpoints

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import resift
-from fake_rankers import WAYS, FakeRanker, logged, ranking_of, scores_of, until
+from noticing import logged, until
 from resift.compose.fallback import OUTAGES, fallback
 from resift.errors import (
     DeadlineExceeded,
@@ -27,6 +27,8 @@ from resift.errors import (
     ResiftError,
     ScoringFailed,
 )
+from resift.testing import FakeRanker
+from resift.testing.ways import WAYS, ranking_of, scores_of
 from resift.types import Described
 
 way = pytest.mark.parametrize("way", WAYS)

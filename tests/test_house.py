@@ -15,6 +15,7 @@ import resift
 
 SOURCE = Path(resift.__file__).parent
 TESTS = Path(__file__).parent
+INTEGRATIONS = TESTS.parent / "integrations"
 HEAVY = (
     *("torch", "transformers", "onnxruntime", "openvino", "sentence_transformers", "huggingface_hub"),
     *("fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client", "httpx", "httpx2", "click", "rich.console"),
@@ -46,7 +47,8 @@ def _read(path: Path) -> File:
     return File(path, text, ast.parse(text))
 
 
-FILES = [_read(path) for path in sorted(SOURCE.rglob("*.py"))]
+FILES = [_read(path) for path in sorted((*SOURCE.rglob("*.py"), *INTEGRATIONS.glob("*/src/**/*.py")))]
+TESTED = sorted((*TESTS.rglob("test_*.py"), *INTEGRATIONS.glob("*/tests/**/test_*.py")))
 
 
 def _length(function: Function) -> int:
@@ -214,7 +216,7 @@ def test_nothing_is_left_for_later() -> None:
 
 def test_every_test_makes_a_promise() -> None:
     """A test says in one sentence what may be relied on."""
-    tests = ((file, test) for file in map(_read, sorted(TESTS.rglob("test_*.py"))) for test in file.functions())
+    tests = ((file, test) for file in map(_read, TESTED) for test in file.functions())
 
     _agree(file.place(test) for file, test in tests if test.name.startswith("test_") and not ast.get_docstring(test))
 

@@ -7,6 +7,7 @@ from typing import Any
 from resift.documents import read_instruction
 from resift.errors import InvalidInput
 from resift.local import LocalRanker
+from resift.opening import Opener
 from resift.remote.dialects import choose
 from resift.remote.endpoint import Endpoint, has_own_key
 from resift.remote.key import read_headers, read_key
@@ -67,23 +68,23 @@ def load(
     [1, 0]
     """
     return LocalRanker(
-        Settings(
-            model="lexical" if model is None else fspath(model) if isinstance(model, PathLike) else model,
+        _settings(
+            model,
             like=like,
             backend=backend,
-            device=tuple(device) if isinstance(device, list | tuple) else device,
+            device=device,
             dtype=dtype,
             max_length=max_length,
             max_batch_tokens=max_batch_tokens,
             max_queue_tokens=max_queue_tokens,
+            normalize=normalize,
+            instruction=instruction,
+            fields=fields,
             long_documents=long_documents,
             revision=revision,
             trust_remote_code=trust_remote_code,
             local_files_only=local_files_only,
-            cache_dir=fspath(cache_dir) if isinstance(cache_dir, PathLike) else cache_dir,
-            normalize=normalize,
-            instruction=read_instruction(instruction),
-            fields=_names("fields", fields),
+            cache_dir=cache_dir,
         )
     )
 
@@ -130,23 +131,22 @@ def connect(
 
     >>> ranker = connect("http://127.0.0.1:8000/v1", model="BAAI/bge-reranker-v2-m3")
     """
-    own = api_key is None and has_own_key(choose(dialect, base_url), headers, http_client)
     return RemoteRanker(
-        Endpoint(
-            base_url=base_url,
+        _endpoint(
+            base_url,
             model=model,
+            api_key=api_key,
             dialect=dialect,
             timeout_s=timeout_s,
             max_retries=max_retries,
             max_documents_per_request=max_documents_per_request,
             max_concurrency=max_concurrency,
+            headers=headers,
+            http_client=http_client,
             normalize=normalize,
             scores=scores,
-            instruction=read_instruction(instruction),
-            fields=_names("fields", fields),
-            key=None if own else read_key(api_key),
-            headers=read_headers(headers),
-            http_client=http_client,
+            instruction=instruction,
+            fields=fields,
         )
     )
 
@@ -160,11 +160,59 @@ def open(  # noqa: A001 - as in `os.open`
     With `base_url` that is `connect`, without it `load`, and the options are those of the one or the other. One that
     does not exist is an `InvalidInput` that names the closest one which does.
     """
+    return opener(model, base_url, **options)()
+
+
+def opener(model: str | PathLike[str] | None = None, base_url: str | None = None, **options: Any) -> Opener:
+    """Check settings as `open` does, and return what opens the ranker. Until it is called, nothing is loaded."""
     if base_url is None:
         _require_known(options, _LOAD, _CONNECT, remedy="connect with base_url=..., or leave it out")
-        return load(model, **options)
+        return Opener(_settings(model, **options))
     _require_known(options, _CONNECT, _LOAD, remedy="leave it out, or load a model here without base_url")
-    return connect(base_url, model=fspath(model) if isinstance(model, PathLike) else model, **options)
+    return Opener(_endpoint(base_url, model=fspath(model) if isinstance(model, PathLike) else model, **options))
+
+
+def _settings(
+    model: str | PathLike[str] | None,
+    *,
+    device: str | list[str] | tuple[str, ...] = "auto",
+    instruction: str | None = None,
+    fields: Sequence[str] | None = None,
+    cache_dir: str | PathLike[str] | None = None,
+    **others: Any,
+) -> Settings:
+    return Settings(
+        model="lexical" if model is None else fspath(model) if isinstance(model, PathLike) else model,
+        device=tuple(device) if isinstance(device, list | tuple) else device,
+        instruction=read_instruction(instruction),
+        fields=_names("fields", fields),
+        cache_dir=fspath(cache_dir) if isinstance(cache_dir, PathLike) else cache_dir,
+        **others,
+    )
+
+
+def _endpoint(
+    base_url: str,
+    *,
+    dialect: str = "auto",
+    api_key: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    http_client: Any = None,
+    instruction: str | None = None,
+    fields: Sequence[str] | None = None,
+    **others: Any,
+) -> Endpoint:
+    own = api_key is None and has_own_key(choose(dialect, base_url), headers, http_client)
+    return Endpoint(
+        base_url=base_url,
+        dialect=dialect,
+        key=None if own else read_key(api_key),
+        headers=read_headers(headers),
+        http_client=http_client,
+        instruction=read_instruction(instruction),
+        fields=_names("fields", fields),
+        **others,
+    )
 
 
 def _require_known(given: Iterable[str], known: Sequence[str], others: Sequence[str], *, remedy: str) -> None:

@@ -1,7 +1,7 @@
 """What `connect` was asked for: validated once, here, then only passed around."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +12,8 @@ from resift.remote.dialects import Dialect, choose, routes
 from resift.remote.key import VARIABLE, Secret, read_key
 from resift.remote.scales import Conversion, Scores, conversion
 from resift.remote.transport import Headers, is_async
+
+_SECRET = ("key", "headers", "http_client")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,21 @@ class Endpoint:
         self.urls  # noqa: B018
         if self.instruction is not None and not self.spoken.takes_instruction:
             raise InvalidInput(f"the {self.spoken.name} dialect has no place for an instruction; leave it out")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.http_client is not None or self.headers:
+            named = "http_client" if self.http_client is not None else "headers"
+            raise InvalidInput(f"a ranker with {named}=... cannot be pickled; connect where it is needed")
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in _SECRET}
+        return _restore, (values, self.key is not None)
+
+    def __deepcopy__(self, memo: object) -> "Endpoint":
+        return self
+
+    @property
+    def name(self) -> str:
+        """What the endpoint's model is called; the host where none was named."""
+        return self.model or self.host
 
     @property
     def spoken(self) -> Dialect:
@@ -109,7 +126,7 @@ def _ours() -> dict[str, str]:
     }
 
 
-def restore(values: Mapping[str, Any], *, had_key: bool) -> Endpoint:
+def _restore(values: Mapping[str, Any], had_key: bool) -> Endpoint:  # noqa: FBT001 - pickles name no arguments
     """Return an endpoint from a pickle, which holds no key: it is taken from the environment."""
     key = read_key(None) if had_key else None
     if had_key and key is None:

@@ -3,12 +3,12 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any, Self
+from dataclasses import replace
+from typing import Self
 
 from resift.documents import read_instruction, read_query
 from resift.errors import EndpointMisbehaved, InvalidInput
-from resift.remote.endpoint import Endpoint, restore
+from resift.remote.endpoint import Endpoint
 from resift.remote.exchange import Exchange, Line
 from resift.remote.replies import read_reply
 from resift.remote.requests import Ask, Part, is_listwise, split
@@ -19,7 +19,6 @@ from resift.types import Cut, Document, Ranked, Ranking, Usage
 from resift.wire.shapes import LISTWISE
 
 _ROUNDS_AHEAD = 2  # how far `rank_many` reads on, in full rounds of requests
-_SECRET = ("key", "headers", "http_client")
 
 
 class _Call(Call[list[Received]]):
@@ -45,18 +44,13 @@ class RemoteRanker(SubmittingRanker[_Call]):
     def __repr__(self) -> str:
         return f"RemoteRanker({self.model!r}, {self._endpoint.base_url!r})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        given = self._endpoint
-        if given.http_client is not None or given.headers:
-            named = "http_client" if given.http_client is not None else "headers"
-            raise InvalidInput(f"a ranker with {named}=... cannot be pickled; connect where it is needed")
-        values = {field.name: getattr(given, field.name) for field in fields(given) if field.name not in _SECRET}
-        return _revive, (values, given.key is not None)
+    def __reduce__(self) -> tuple[type[Self], tuple[Endpoint]]:
+        return type(self), (self._endpoint,)
 
     @property
     def model(self) -> str:
         """The name of the model that scores; the endpoint's host where none was named."""
-        return self._endpoint.model or self._endpoint.host
+        return self._endpoint.name
 
     @property
     def identity(self) -> str:
@@ -196,7 +190,3 @@ def _missing(call: _Call, scores: Mapping[int, float]) -> tuple[int, ...]:
 def _listed(positions: Sequence[int]) -> str:
     shown = ", ".join(map(str, positions[:10]))
     return f"{shown}, ... ({len(positions)} in all)" if len(positions) > 10 else shown
-
-
-def _revive(values: Mapping[str, Any], had_key: bool) -> RemoteRanker:  # noqa: FBT001 - pickles name no arguments
-    return RemoteRanker(restore(values, had_key=had_key))

@@ -1,0 +1,288 @@
+"""What the reranking component of every framework stands on."""
+
+import asyncio
+import copy
+import logging
+import math
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import resift
+import tiny
+from resift.adapting import Place, Placement, Reranker
+from resift.testing import FakeRanker
+from resift.types import Ranked, Ranking
+
+QUERY = "what does a panda eat?"
+DOCUMENTS = ["Paris is in France.", "A panda will eat bamboo all day.", "a panda"]
+KEY = "sk-adapting-0123456789"
+NOWHERE = "http://127.0.0.1:9/v1"
+
+WAYS = pytest.mark.parametrize("way", ["rank", "arank"])
+
+
+def _placement(
+    reranker: Reranker, way: str, documents: Any = DOCUMENTS, *, query: str = QUERY, **cut: Any
+) -> Placement:
+    if way == "rank":
+        return reranker.rank(query, documents, **cut)
+    return asyncio.run(reranker.arank(query, documents, **cut))
+
+
+def _order(placement: Placement) -> list[int]:
+    return [place.index for place in placement.places]
+
+
+@dataclass
+class Stranger(FakeRanker):
+    """A ranker of somebody else's, whose answer is what it says, whatever it was asked."""
+
+    says_indices: list[int] = field(default_factory=list)
+    says_score: Any = 1.0
+
+    def rank(self, query: str, documents: Any, **options: Any) -> Ranking:
+        listed = list(documents)
+        return Ranking(tuple(Ranked(at, self.says_score, listed[0]) for at in self.says_indices), model=self.model)
+
+
+@WAYS
+def test_the_order_is_that_of_plain_resift(way: str) -> None:
+    """Places are the ranking's hits, with the ranking's own scores."""
+    ranking = resift.load().rank(QUERY, DOCUMENTS)
+
+    placement = _placement(Reranker("lexical"), way)
+
+    assert placement.places == tuple(Place(hit.index, hit.score) for hit in ranking)
+    assert (placement.model, placement.error, placement.truncated) == ("lexical", None, 0)
+
+
+@WAYS
+def test_nothing_is_opened_for_no_documents(way: str, tmp_path: Path) -> None:
+    """Where there is nothing to rank the model is not loaded, and a blank query is nobody's problem."""
+    reranker = Reranker(tmp_path / "nowhere")
+
+    assert _placement(reranker, way, [], query=" ").places == ()
+    with pytest.raises(resift.ModelNotFound):
+        _placement(reranker, way)
+
+
+@WAYS
+def test_scores_are_cut_by_threshold_and_then_by_number(way: str) -> None:
+    """`threshold` keeps what is equal to it, `top_n` the best of those; too much or nothing is fine."""
+    scorer = {"a": 0.0, "b": 1.0, "c": 0.5, "d": 0.5}
+    reranker = Reranker(ranker=FakeRanker(scorer=lambda _query, text, _told: scorer[text]))
+
+    assert _order(_placement(reranker, way, list(scorer))) == [1, 2, 3, 0]
+    assert _order(_placement(reranker, way, list(scorer), threshold=0.5, top_n=2)) == [1, 2]
+    assert _order(_placement(reranker, way, list(scorer), threshold=0.0, top_n=9)) == [1, 2, 3, 0]
+    assert _order(_placement(reranker, way, list(scorer), threshold=2)) == []
+
+
+@WAYS
+@pytest.mark.parametrize("on_error", ["raise", "pass"])
+def test_what_cannot_mean_anything_is_refused(way: str, on_error: Any) -> None:
+    """A blank query, a `top_n` below 1, a threshold that is no number are mistakes, whoever wants to pass errors."""
+    reranker = Reranker("lexical", on_error=on_error)
+
+    for wrong in ({"query": " "}, {"top_n": 0}, {"top_n": -1}, {"threshold": math.nan}):
+        with pytest.raises(resift.InvalidInput):
+            _placement(reranker, way, **wrong)
+    with pytest.raises(resift.InvalidInput, match="documents must be a list"):
+        _placement(reranker, way, "one text")
+
+
+@WAYS
+def test_documents_without_a_score_stand_last(way: str) -> None:
+    """What an endpoint left out is kept behind the others without a score, unless scores are asked for."""
+    reranker = Reranker(ranker=FakeRanker(drops=frozenset({"b", "d"}), scorer=lambda _query, text, _told: ord(text)))
+
+    assert _placement(reranker, way, list("abcd")).places == (
+        *(Place(2, 99.0), Place(0, 97.0)),
+        *(Place(1, None), Place(3, None)),
+    )
+    assert _order(_placement(reranker, way, list("abcd"), top_n=3)) == [2, 0, 1]
+    assert _order(_placement(reranker, way, list("abcd"), threshold=0)) == [2, 0]
+
+
+@WAYS
+def test_failures_pass_documents_on_when_told_to(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    """With `on_error="pass"` the first `top_n` documents pass as they came; the log says why, without a text."""
+    error = resift.EndpointUnavailable("it is down", status=503)
+    reranker = Reranker(ranker=FakeRanker(fails=[error]), on_error="pass")
+
+    with caplog.at_level(logging.WARNING, logger="resift"):
+        placement = _placement(reranker, way, top_n=2, threshold=0.5)
+
+    assert placement == Placement((Place(0, None), Place(1, None)), "fake", error=error)
+    assert "EndpointUnavailable: it is down" in caplog.text
+    assert not any(text in caplog.text for text in (QUERY, *DOCUMENTS))
+    assert _placement(reranker, way).error is None
+
+
+@WAYS
+def test_a_strangers_words_stay_out_of_the_log(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What a caller's own ranker raises may hold texts: the log has its type only."""
+    reranker = Reranker(ranker=FakeRanker(fails=[RuntimeError(f"cannot rank {DOCUMENTS[0]}")]), on_error="pass")
+
+    assert isinstance(_placement(reranker, way).error, RuntimeError)
+    assert "RuntimeError" in caplog.text
+    assert DOCUMENTS[0] not in caplog.text
+
+
+@WAYS
+def test_failures_are_raised_as_they_are(way: str) -> None:
+    """By default the caller gets the error itself."""
+    error = RuntimeError("no")
+
+    with pytest.raises(RuntimeError) as raised:
+        _placement(Reranker(ranker=FakeRanker(fails=[error])), way)
+    assert raised.value is error
+
+
+def test_mistakes_are_raised_whatever_passes(tmp_path: Path) -> None:
+    """A model that does not exist stays so until somebody corrects it: that is never passed over."""
+    for mistake in (
+        resift.ModelNotFound("x"),
+        resift.ModelUnsupported("x"),
+        resift.MissingDependency("x"),
+        resift.InvalidInput("x"),
+    ):
+        with pytest.raises(type(mistake)):
+            Reranker(ranker=FakeRanker(fails=[mistake]), on_error="pass").rank(QUERY, DOCUMENTS)
+
+
+@pytest.mark.parametrize(
+    ("indices", "score"), [([0, 0], 1.0), ([3], 1.0), ([-1], 1.0), ([0], math.nan), ([0], math.inf)]
+)
+def test_a_strangers_answer_is_checked(indices: list[int], score: float) -> None:
+    """Documents named twice or never given, and scores that are none, are errors, not a silent order."""
+    with pytest.raises(resift.ScoringFailed):
+        Reranker(ranker=Stranger(says_indices=indices, says_score=score)).rank(QUERY, DOCUMENTS)
+
+
+def test_scores_are_plain_floats() -> None:
+    """Whatever number a stranger's ranker returns, JSON can write what comes out."""
+    import numpy as np
+
+    (place,) = Reranker(ranker=Stranger(says_indices=[1], says_score=np.float32(0.5))).rank(QUERY, DOCUMENTS).places
+
+    assert type(place.score) is float
+
+
+def test_many_queries_share_one_go() -> None:
+    """Scores of many queries come in input order; those without documents cost nothing."""
+    ranker = FakeRanker(scorer=lambda query, text, _told: float(f"{query}.{text}"))
+    reranker = Reranker(ranker=ranker)
+
+    assert reranker.score_many([("1", ["2", "1"]), ("3", []), ("2", ["5"])]) == [[1.2, 1.1], [], [2.5]]
+    assert reranker.score_many([("1", [])]) == [[]]
+    assert reranker.score_many([]) == []
+    assert len(ranker.asked) == 2
+
+
+def test_many_queries_have_every_score_or_none() -> None:
+    """A document without a score and a blank query are raised, whatever passes: nothing stands for a score."""
+    reranker = Reranker(ranker=FakeRanker(drops=frozenset({"b"})), on_error="pass")
+
+    with pytest.raises(resift.EndpointMisbehaved, match="1 of 2 documents"):
+        reranker.score_many([(QUERY, ["a", "b"])])
+    with pytest.raises(resift.InvalidInput):
+        Reranker("lexical").score_many([(" ", ["a"])])
+
+
+def test_the_meaning_of_scores_can_change_per_call(tmp_path: Path) -> None:
+    """`normalize` asks the same loaded model for another scale; a given ranker has its own."""
+    reranker = Reranker(tiny.build("bert-cross", tmp_path / "model"), device="cpu", normalize=False)
+
+    (raw,), (bounded,) = (reranker.rank("panda", ["bamboo"], normalize=wish).places for wish in (None, True))
+
+    assert raw.score is not None
+    assert bounded.score == pytest.approx(1 / (1 + math.exp(-raw.score)), abs=1e-6)
+    with pytest.raises(resift.InvalidInput, match="given ranker"):
+        Reranker(ranker=resift.load()).rank(QUERY, DOCUMENTS, normalize=True)
+    reranker.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"ranker": 3}, "ranker must be a Ranker"),
+        ({"ranker": FakeRanker}, "ranker must be a Ranker"),
+        ({"ranker": FakeRanker(), "model": "m", "device": "cpu"}, "leave out device, model"),
+        ({"on_error": "ignore"}, "on_error='ignore' is not known"),
+        ({"api_key": KEY}, "for endpoints only"),
+        ({"devise": "cpu"}, "did you mean 'device'"),
+        ({"base_url": "nonsense"}, "base_url"),
+    ],
+)
+def test_settings_are_checked_when_it_is_made(settings: dict[str, Any], said: str) -> None:
+    """What cannot mean anything is said at once, and no key is in the words."""
+    with pytest.raises(resift.InvalidInput, match=said) as raised:
+        Reranker(**settings)
+    assert KEY not in str(raised.value)
+
+
+def test_the_model_is_loaded_on_demand_and_given_back(tmp_path: Path) -> None:
+    """`warm_up` loads, `close` gives back, again is fine, and a later call loads anew."""
+    reranker = Reranker(tiny.build("bert-cross", tmp_path / "model"), device="cpu")
+    before = reranker.rank(QUERY, DOCUMENTS)
+
+    reranker.close()
+    reranker.close()
+    asyncio.run(reranker.aclose())
+    reranker.warm_up()
+    asyncio.run(reranker.awarm_up())
+
+    assert reranker.rank(QUERY, DOCUMENTS) == before
+    reranker.close()
+
+
+def test_a_given_ranker_is_its_owners_to_close() -> None:
+    """A ranker that the caller made stays open when the reranker is closed."""
+    ranker = FakeRanker()
+    Reranker(ranker=ranker).close()
+
+    assert not ranker.closed
+
+
+def test_pickles_and_copies_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickle holds no key and no model; both it and a deep copy rank as the original does."""
+    reranker = Reranker("lexical", on_error="pass")
+    before = reranker.rank(QUERY, DOCUMENTS)
+
+    assert pickle.loads(pickle.dumps(reranker)).rank(QUERY, DOCUMENTS) == before  # noqa: S301 - our own
+    assert copy.deepcopy(reranker).on_error == "pass"
+
+    monkeypatch.setenv("RESIFT_API_KEY", "sk-from-the-environment")
+    there = Reranker("m", NOWHERE, api_key=KEY)
+    assert KEY.encode() not in pickle.dumps(there)
+    assert pickle.loads(pickle.dumps(there)).model == "m"  # noqa: S301 - our own
+    assert KEY not in repr(there)
+
+
+def test_a_copy_shares_a_given_ranker() -> None:
+    """A caller's own ranker is one thing, however often what holds it is copied."""
+    ranker = FakeRanker()
+
+    copy.deepcopy(Reranker(ranker=ranker)).rank(QUERY, DOCUMENTS)
+
+    assert len(ranker.asked) == 1
+
+
+async def test_cancelling_reaches_the_ranker() -> None:
+    """Whoever stops waiting is not answered, and neither passed to nor logged as a failure."""
+    import threading
+
+    ranker = FakeRanker(gate=threading.Event())
+    call = asyncio.create_task(Reranker(ranker=ranker, on_error="pass").arank(QUERY, DOCUMENTS))
+    while not ranker.at_once:  # noqa: ASYNC110 - the fake has no event to wait for
+        await asyncio.sleep(0.001)
+    call.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert ranker.cancelled == 1
