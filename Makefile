@@ -11,11 +11,13 @@ THREADS ?= 1
 ARGS ?=
 
 VENV := .venv
+OLDEST := .lowest
+INTEGRATIONS := $(patsubst %/pyproject.toml,--editable %,$(wildcard integrations/*/pyproject.toml))
 RUN  := $(VENV)/bin/python
 PIP  := $(RUN) -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test interop check form lint types layers format bench bench-serving clean
+.PHONY: help install demo test lowest interop check form lint types layers format bench bench-serving clean
 
 help:  ## say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' Makefile
@@ -27,6 +29,9 @@ demo: $(VENV)/.core  ## rank some documents with the built-in scorer, here and t
 
 test: $(VENV)/.installed  ## every promise
 	@OMP_NUM_THREADS=$(THREADS) $(RUN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+lowest: $(OLDEST)/.installed  ## the packages for frameworks, with the oldest versions of these that they support
+	@OMP_NUM_THREADS=$(THREADS) $(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist worksteal -o filterwarnings=default integrations $(ARGS)
 
 interop: $(VENV)/.installed  ## real clients and servers of others, each in an environment of its own (gigabytes, an hour)
 	@$(RUN) -m pytest -m interop tests/interop $(ARGS)
@@ -61,19 +66,27 @@ clean:  ## forget what tools remembered; .venv stays
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # The stamps live inside the environment, so they go when it goes.
-$(VENV)/.core: pyproject.toml
+$(VENV)/.core: pyproject.toml $(wildcard integrations/*/pyproject.toml)
 	$(environment)
 	@echo "installing resift"
-	@$(PIP) install --editable ".[serve]"
+	@$(PIP) install --editable ".[serve]" $(INTEGRATIONS)
 	@touch $@
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml $(wildcard integrations/*/pyproject.toml)
 	$(environment)
 	@echo "installing torch (once; some minutes)"
 	@$(PIP) install $(TORCH)
 	@echo "installing resift and what its checks need"
-	@$(PIP) install --editable ".[local,serve,dev]"
+	@$(PIP) install --editable ".[local,serve,dev]" $(INTEGRATIONS)
 	@touch $(VENV)/.core $@
+
+# Old frameworks warn of what they do themselves, so warnings are no errors there; nor are other projects' checks.
+$(OLDEST)/.installed: pyproject.toml integrations/lowest.txt $(wildcard integrations/*/pyproject.toml)
+	@echo "making $(OLDEST)"
+	@$(PYTHON) -m venv --clear $(OLDEST)
+	@$(OLDEST)/bin/pip --disable-pip-version-check -qq install $(TORCH)
+	@$(OLDEST)/bin/pip --disable-pip-version-check -qq install -r integrations/lowest.txt --editable ".[local,serve]" $(INTEGRATIONS)
+	@touch $@
 
 # Reuse an environment that works; make or mend one that does not, from nothing only where there is no other way.
 define environment

@@ -1,10 +1,12 @@
-"""Rank a handful of documents with the built-in scorer, here and through an endpoint, and show that both agree."""
+"""Rank a handful of documents here, through an endpoint and inside frameworks, and show that all agree."""
 
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.bar import Bar
 from rich.console import Console
@@ -14,7 +16,7 @@ import resift
 
 QUERY = "How long does a giant panda sleep?"
 
-DOCUMENTS: list[resift.Document] = [
+DOCUMENTS: list[str | dict[str, str]] = [
     "Bamboo forests grow on the slopes of Sichuan, where the winters are mild and wet.",
     "A giant panda sleeps for about ten hours a day, in spells of two to four hours between meals.",
     {"title": "Red panda", "text": "The red panda is a small mammal. It is no bear, and it naps in trees."},
@@ -24,15 +26,57 @@ DOCUMENTS: list[resift.Document] = [
     "大熊猫每天睡十个小时。",
 ]
 
+Hits = list[tuple[int, float]]
+"""Positions in `DOCUMENTS` with their scores, best first."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One way to rank, and what came of it."""
+
+    way: str
+    hits: Hits
+    elapsed_s: float
+
+
+def plainly(ranker: resift.Ranker) -> Hits:
+    """Rank with nothing but resift."""
+    return [(hit.index, hit.score) for hit in ranker.rank(QUERY, DOCUMENTS)]
+
+
+def in_langchain() -> Hits:
+    """Rank LangChain's documents, whose titles are metadata."""
+    from langchain_core.documents import Document
+
+    from langchain_resift import ResiftRerank
+
+    documents = [
+        Document(id=str(at), page_content=text, metadata=metadata)
+        for at, (text, metadata) in enumerate(map(_parts, DOCUMENTS))
+    ]
+    ranked = ResiftRerank(fields=["title"]).compress_documents(documents, QUERY)
+    return [(int(document.id or ""), document.metadata["relevance_score"]) for document in ranked]
+
+
+FRAMEWORKS: Mapping[str, Callable[[], Hits]] = {"LangChain": in_langchain}
+
 
 def main() -> None:
-    """Rank twice, and print one table."""
-    with resift.load() as ranker:
-        here = ranker.rank(QUERY, DOCUMENTS)
-    with served("lexical") as address, resift.connect(address, model="lexical", dialect="resift") as ranker:
-        ranker.rank(QUERY, DOCUMENTS)  # the first call connects, and waits until the server is ready
-        there = ranker.rank(QUERY, DOCUMENTS)
-    Console().print(_table(here, there, address))
+    """Rank in every way there is, and print one table."""
+    with (
+        served("lexical") as address,
+        resift.connect(address, model="lexical", dialect="resift") as remote,
+        resift.load() as local,
+    ):
+        columns = [_column("here", lambda: plainly(local)), _column("served", lambda: plainly(remote))]
+    absent = []
+    for framework, way in FRAMEWORKS.items():
+        try:
+            columns.append(_column(framework, way))
+        except ModuleNotFoundError as error:
+            absent.append(f"{framework} is left out: {error}")
+    console = Console()
+    console.print(_table(columns), _caption(columns, address), *absent, sep="\n")
 
 
 @contextmanager
@@ -51,32 +95,52 @@ def served(model: str) -> Iterator[str]:
             server.terminate()
 
 
-def _table(here: resift.Ranking, there: resift.Ranking, address: str) -> Table:
-    highest = max(hit.score for hit in here)
-    table = Table(title=f"[bold]{QUERY}[/]", caption=_caption(here, there, address))
-    table.title_justify = table.caption_justify = "left"
+def _column(way: str, rank: Callable[[], Hits]) -> Column:
+    rank()  # the first call imports, loads, connects or waits until a server is ready
+    started = time.perf_counter()
+    return Column(way, rank(), time.perf_counter() - started)
+
+
+def _table(columns: list[Column]) -> Table:
+    first = columns[0].hits
+    highest = max(score for _, score in first)
+    table = Table(title=f"[bold]{QUERY}[/]")
+    table.title_justify = "left"
     table.add_column("#", justify="right", style="dim")
     table.add_column("was", justify="right", style="dim")
-    table.add_column("here", justify="right")
-    table.add_column("served", justify="right")
+    for column in columns:
+        table.add_column(column.way, justify="right")
     table.add_column("", width=16)
     table.add_column("document")
-    for place, (hit, same) in enumerate(zip(here, there, strict=True), start=1):
-        bar = Bar(size=highest, begin=0, end=hit.score, color="green" if hit.score else "default")
-        table.add_row(str(place), str(hit.index + 1), f"{hit.score:.3f}", f"{same.score:.3f}", bar, _line(hit.document))
+    for place, (at, score) in enumerate(first):
+        cells = [_cell(column.hits[place], at) for column in columns]
+        bar = Bar(size=highest, begin=0, end=score, color="green" if score else "default")
+        table.add_row(str(place + 1), str(at + 1), *cells, bar, _line(DOCUMENTS[at]))
     return table
 
 
-def _caption(here: resift.Ranking, there: resift.Ranking, address: str) -> str:
-    times = [f"{ranking.elapsed_s * 1000:.1f} ms" for ranking in (here, there)]
-    same = "the same result" if here == there else "[red]another result[/]"
+def _cell(hit: tuple[int, float], expected: int) -> str:
+    at, score = hit
+    return f"{score:.3f}" if at == expected else f"[red]{at + 1}: {score:.3f}[/]"
+
+
+def _caption(columns: list[Column], address: str) -> str:
+    times = ", ".join(f"{column.way} in {column.elapsed_s * 1000:.1f} ms" for column in columns)
+    agree = all(column.hits == columns[0].hits for column in columns)
     return (
-        f"{here.model} ranked {len(here)} documents here in {times[0]}, with nothing to download;\n"
-        f"through {address} in {times[1]}, with {same}"
+        f"lexical ranked {len(DOCUMENTS)} documents with nothing to download: {times}\n"
+        f"(served at {address}), with {'the same result everywhere' if agree else '[red]different results[/]'}"
     )
 
 
-def _line(document: resift.Document) -> str:
+def _parts(document: str | dict[str, str]) -> tuple[str, dict[str, str]]:
+    """Split a document into its text and the rest."""
+    if isinstance(document, str):
+        return document, {}
+    return document["text"], {name: value for name, value in document.items() if name != "text"}
+
+
+def _line(document: str | dict[str, str]) -> str:
     return document if isinstance(document, str) else f"[bold]{document['title']}[/]  {document['text']}"
 
 
