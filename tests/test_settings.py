@@ -1,6 +1,7 @@
 """What `load` may be asked for, and how it answers what cannot mean anything."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 import resift
 import tiny
+from resift.api import opener
 from resift.errors import InvalidInput, ModelUnsupported
 from resift.scoring.catalog import ROWS
 from resift.settings import Prompt, Settings
@@ -246,6 +248,15 @@ def test_a_prompt_is_a_value() -> None:
     assert first == second
     assert hash(first) == hash(second)
     assert first.pieces == PIECES
+
+
+def test_a_prompt_may_be_a_mapping() -> None:
+    """A prompt that was written down as its fields, in a file for one, is the prompt; other fields are refused."""
+    written = dataclasses.asdict(Prompt(PIECES, positive="yes", negative="no"))
+
+    assert opener("m", like=json.loads(json.dumps(written))) == opener("m", like=Prompt(**written))
+    with pytest.raises(InvalidInput, match="fields of a Prompt: .*'negatives'"):
+        opener("m", like={**written, "negatives": "no"})
 
 
 def test_a_prompt_says_what_to_write_without_an_instruction() -> None:

@@ -19,7 +19,7 @@ from resift.settings import Backend, Dtype, LongDocuments, Prompt, Settings, hin
 def load(
     model: str | PathLike[str] | None = None,
     *,
-    like: str | Prompt | None = None,
+    like: str | Prompt | Mapping[str, Any] | None = None,
     backend: Backend = "auto",
     device: str | list[str] | tuple[str, ...] = "auto",
     dtype: Dtype = "auto",
@@ -40,7 +40,8 @@ def load(
 
     Args:
         model: a hub id, a local directory, or "lexical", the built-in scorer that needs no model (the default).
-        like: the catalogue's model that this one is a copy or a fine-tune of, or a `Prompt` for a language model.
+        like: the catalogue's model that this one is a copy or a fine-tune of, or a `Prompt` for a language model, as an
+            object or as a mapping of its fields.
         backend: what runs the model; "auto" chooses.
         device: "cpu", "cuda", "cuda:1", ..., or several, with one replica each; "auto" is the first GPU, or the CPU.
         dtype: the number format; "auto" is full precision on a CPU, the half that suits the model on a GPU.
@@ -175,6 +176,7 @@ def opener(model: str | PathLike[str] | None = None, base_url: str | None = None
 def _settings(
     model: str | PathLike[str] | None,
     *,
+    like: str | Prompt | Mapping[str, Any] | None = None,
     device: str | list[str] | tuple[str, ...] = "auto",
     instruction: str | None = None,
     fields: Sequence[str] | None = None,
@@ -183,6 +185,7 @@ def _settings(
 ) -> Settings:
     return Settings(
         model="lexical" if model is None else fspath(model) if isinstance(model, PathLike) else model,
+        like=_prompt(like) if isinstance(like, Mapping) else like,
         device=tuple(device) if isinstance(device, list | tuple) else device,
         instruction=read_instruction(instruction),
         fields=_names("fields", fields),
@@ -227,6 +230,14 @@ def _require_known(given: Iterable[str], known: Sequence[str], others: Sequence[
 
 _LOAD = sorted(load.__kwdefaults__ or ())
 _CONNECT = sorted({*(connect.__kwdefaults__ or ())} - {"model"})
+
+
+def _prompt(written: Mapping[str, Any]) -> Prompt:
+    """Return a prompt that was written down as its fields, in a file for one."""
+    try:
+        return Prompt(**written)
+    except TypeError as error:
+        raise InvalidInput(f"like={{...}} must hold the fields of a Prompt: {error}") from None
 
 
 def _names(argument: str, given: Sequence[str] | None) -> tuple[str, ...] | None:
