@@ -255,7 +255,7 @@ def test_a_prompt_may_be_a_mapping() -> None:
     written = dataclasses.asdict(Prompt(PIECES, positive="yes", negative="no"))
 
     assert opener("m", like=json.loads(json.dumps(written))) == opener("m", like=Prompt(**written))
-    with pytest.raises(InvalidInput, match="fields of a Prompt: .*'negatives'"):
+    with pytest.raises(InvalidInput, match=r"fields of a Prompt: .*'negatives'"):
         opener("m", like={**written, "negatives": "no"})
 
 
