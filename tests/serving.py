@@ -1,180 +1,53 @@
 """Servers for tests: our application on a free port of loopback, and rankers that do as they are told."""
 
-import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 import uvicorn
 from fastapi import FastAPI
 
-from resift.documents import read_documents, render
-from resift.errors import ScoringFailed
 from resift.server.app import create_app
 from resift.server.house import House
 from resift.server.served import Scores, Served
 from resift.server.settings import ServerSettings
-from resift.types import Cut, Document, Ranked, Ranker, Ranking, Request, Usage
+from resift.testing import FakeRanker
+from resift.types import Ranker
 
 QUERY = "what does a panda eat?"
 DOCUMENTS = ["Paris is in France.", "A panda will eat bamboo all day.", "a panda"]
 
 
-def shared_words(query: str, text: str) -> float:
+def shared_words(query: str, text: str, instruction: str | None) -> float:
     """Return the part of the query's words that a text has: a score that a reader can check."""
     asked = set(query.casefold().split())
     return len(asked & set(text.casefold().split())) / max(1, len(asked))
 
 
-class Scripted:
-    """A ranker without a model: scores by a function, and waits, fails or counts as it is told."""
-
-    def __init__(
-        self,
-        score: Callable[[str, str], float] = shared_words,
-        *,
-        model: str = "scripted",
-        delay_s: float = 0.0,
-        error: Exception | None = None,
-        truncated: int = 0,
-        missing: Sequence[int] = (),
-        usage: bool = True,
-        takes_instruction: bool = True,
-        max_length: int | None = None,
-    ) -> None:
-        self.model = model
-        self.delay_s, self.error = delay_s, error
-        self.takes_instruction, self.max_length = takes_instruction, max_length
-        self.identity, self.listwise = f"scripted:{model}", False
-        self.calls: list[tuple[str, list[Document], str | None]] = []
-        """Each call's query, documents and instruction."""
-
-        self.finished = self.cancelled = self.running = self.most_at_once = 0
-        self.closed = False
-        self._score, self._truncated, self._missing, self._usage = score, truncated, tuple(missing), usage
-
-    async def arank(
-        self,
-        query: str,
-        documents: Iterable[Document],
-        *,
-        top_n: int | None = None,
-        threshold: float | None = None,
-        instruction: str | None = None,
-    ) -> Ranking:
-        read = self._begin(query, documents, instruction)
-        try:
-            await asyncio.sleep(self.delay_s)
-            ranking = self._ranking(query, read, Cut(top_n, threshold))
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        finally:
-            self.running -= 1
-        self.finished += 1
-        return ranking
-
-    def rank(
-        self,
-        query: str,
-        documents: Iterable[Document],
-        *,
-        top_n: int | None = None,
-        threshold: float | None = None,
-        instruction: str | None = None,
-    ) -> Ranking:
-        read = self._begin(query, documents, instruction)
-        try:
-            time.sleep(self.delay_s)
-            ranking = self._ranking(query, read, Cut(top_n, threshold))
-        finally:
-            self.running -= 1
-        self.finished += 1
-        return ranking
-
-    async def ascore(self, query: str, documents: Iterable[Document], *, instruction: str | None = None) -> list[float]:
-        ranking = await self.arank(query, documents, instruction=instruction)
-        return [hit.score for hit in sorted(ranking, key=lambda hit: hit.index)]
-
-    def score(self, query: str, documents: Iterable[Document], *, instruction: str | None = None) -> list[float]:
-        return [hit.score for hit in sorted(self.rank(query, documents, instruction=instruction), key=_index)]
-
-    def rank_many(
-        self,
-        requests: Iterable[Request],
-        *,
-        top_n: int | None = None,
-        threshold: float | None = None,
-        instruction: str | None = None,
-        progress: bool = False,
-    ) -> Iterator[Ranking]:
-        for query, documents in requests:
-            yield self.rank(query, documents, top_n=top_n, threshold=threshold, instruction=instruction)
-
-    async def arank_many(
-        self,
-        requests: Iterable[Request],
-        *,
-        top_n: int | None = None,
-        threshold: float | None = None,
-        instruction: str | None = None,
-        progress: bool = False,
-    ) -> AsyncIterator[Ranking]:
-        for query, documents in requests:
-            yield await self.arank(query, documents, top_n=top_n, threshold=threshold, instruction=instruction)
-
-    def close(self) -> None:
-        self.closed = True
-
-    async def aclose(self) -> None:
-        self.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _begin(self, query: str, documents: Iterable[Document], instruction: str | None) -> list[Document]:
-        read = read_documents(documents)
-        self.calls.append((query, read, instruction))
-        self.running += 1
-        self.most_at_once = max(self.most_at_once, self.running)
-        return read
-
-    def _ranking(self, query: str, documents: list[Document], cut: Cut) -> Ranking:
-        if self.error is not None:
-            raise self.error
-        scores = [self._score(query, render(document, at)) for at, document in enumerate(documents)]
-        kept = [at for at in cut.apply(scores) if at not in self._missing]
-        return Ranking(
-            tuple(Ranked(at, scores[at], documents[at]) for at in kept),
-            model=self.model,
-            truncated=self._truncated,
-            usage=Usage(sum(len(render(document, 0).split()) for document in documents)) if self._usage else None,
-            missing=self._missing,
-        )
+def words(text: str) -> int:
+    """Return how many words a text has: tokens that a reader can count."""
+    return len(text.split())
 
 
-def broken(text: str = "broken") -> Scripted:
-    """Return a ranker whose model fails on every call."""
-    return Scripted(error=ScoringFailed(text))
+def scripted(
+    scorer: Callable[[str, str, str | None], float] = shared_words, model: str = "scripted", **behaviour: Any
+) -> FakeRanker:
+    """Return a ranker without a model, whose scores and tokens a reader can check."""
+    return FakeRanker(model, scorer, **{"counts": words, **behaviour})
+
+
+def failing(error: BaseException) -> FakeRanker:
+    """Return a ranker that fails on every call."""
+
+    def fail(query: str, text: str, instruction: str | None) -> float:
+        raise error
+
+    return scripted(fail)
 
 
 def served(ranker: Ranker, name: str | None = None, *, raw: Ranker | None = None, own: Ranker | None = None) -> Served:
@@ -217,7 +90,6 @@ def serving(*models: Ranker | Served, **settings: Any) -> Iterator[Serving]:
 def running(app: FastAPI) -> Iterator[Serving]:
     """Run an application on a free port of loopback until the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the server itself does for its connections
         port = listener.getsockname()[1]
         server = uvicorn.Server(
@@ -241,7 +113,3 @@ def _await(is_so: Callable[[], bool], *, seconds: float = 15.0) -> None:
     while not is_so():
         assert time.monotonic() < until, "nothing happened in time"
         time.sleep(0.005)
-
-
-def _index(hit: Ranked) -> int:
-    return hit.index

@@ -496,7 +496,8 @@ def test_an_adapter_that_breaks_a_promise_is_caught(
     promise: str, made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each promise about adapters fails for an adapter that breaks it."""
-    monkeypatch.setattr("resift.testing.adapters.crowds._PATIENCE_S", 2.0)
+    monkeypatch.setattr("resift.testing.adapters.crowds._PATIENCE_S", 0.5)
+    monkeypatch.setattr("resift.testing.adapters.crowds._ATTEMPTS", 1)
     assert outcome(adapter_contract(made), promise) == "broken"
 
 
@@ -507,7 +508,11 @@ def test_an_adapter_that_is_heavy_is_caught(construction: str) -> None:
     assert outcome(contract, "test_importing_and_making_one_is_light") == "broken"
 
 
-SLOW = {"test_importing_and_making_one_is_light", "test_the_event_loop_stays_free"}
+SLOW = {
+    "test_importing_and_making_one_is_light",
+    "test_loading_leaves_the_event_loop_free",
+    "test_the_event_loop_stays_free",
+}
 
 
 @pytest.mark.parametrize("lacking", sorted(AdapterSettings.__optional_keys__ - {"model"}))

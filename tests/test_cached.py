@@ -254,7 +254,7 @@ def test_truncation_is_exact_where_it_can_be(cache: Cache) -> None:
 
 def test_what_is_not_counted_is_not_known(cache: Cache) -> None:
     """Where the ranker does not say what it read, neither does the cache; what was not read at all is nothing."""
-    ranker = cache(pointwise(counts=False))
+    ranker = cache(pointwise(counts=None))
 
     assert ranker.rank("q", ["a"]).usage is None
     assert ranker.rank("q", ["a"]).usage == Usage(0)

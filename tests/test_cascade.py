@@ -68,7 +68,7 @@ def test_ties_keep_the_callers_order() -> None:
 @pytest.mark.parametrize("keep", [6, 7, 50])
 def test_where_there_is_nothing_to_choose_the_cheap_one_is_not_asked(way: str, keep: int) -> None:
     """No more documents than are kept: the strong ranker ranks them alone, exactly as without a cascade."""
-    cheap, strong = FakeRanker("cheap"), FakeRanker("strong", counts=False, drops=frozenset("c"))
+    cheap, strong = FakeRanker("cheap"), FakeRanker("strong", counts=None, drops=frozenset("c"))
 
     ranking = ranking_of(cascade(cheap, strong, keep=keep), way, "q", DOCUMENTS, top_n=4, threshold=0.25)
 
@@ -110,7 +110,7 @@ def test_an_instruction_is_the_strong_ones(says: dict[str, Any], given_to_cheap:
 
 def test_what_it_cost_is_the_sum() -> None:
     """Usage is what both read; None, rather than too little, where one of them does not say."""
-    counting, silent = FakeRanker("counting"), FakeRanker("silent", counts=False)
+    counting, silent = FakeRanker("counting"), FakeRanker("silent", counts=None)
 
     assert cascade(counting, counting, keep=2).rank("q", DOCUMENTS).usage == Usage(6 + 2)
     assert cascade(counting, silent, keep=2).rank("q", DOCUMENTS).usage is None

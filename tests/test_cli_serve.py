@@ -21,7 +21,7 @@ from resift.cli.commands import start
 from resift.cli.serve import serve as command
 from resift.errors import ModelNotFound
 from resift.server.served import open_served
-from serving import Scripted
+from serving import scripted
 
 KEY = "sk-Panda-5f2b"
 
@@ -190,7 +190,7 @@ def test_scores_without_bounds_are_served_as_they_are() -> None:
     def opened(normalize: bool | None) -> Any:  # noqa: FBT001 - as `open_served` calls it
         if normalize:
             raise resift.InvalidInput("unbounded")
-        return Scripted()
+        return scripted()
 
     model = open_served("mine", opened)
 
@@ -199,7 +199,7 @@ def test_scores_without_bounds_are_served_as_they_are() -> None:
 
 def test_rankers_that_were_opened_in_vain_are_closed() -> None:
     """When one of a model's rankers cannot be opened, those before it are closed."""
-    first = Scripted()
+    first = scripted()
 
     def opened(normalize: bool | None) -> Any:  # noqa: FBT001 - as `open_served` calls it
         if normalize is None:

@@ -37,6 +37,11 @@ def leisurely(query: str, text: str, instruction: str | None) -> float:
     return shared_letters(query, text, instruction)
 
 
+def long_texts(count: int) -> list[str]:
+    """Return texts of forty words and more."""
+    return [f"{number} {' '.join(RankerContract.documents) * 5}" for number in range(count)]
+
+
 class TestBuiltInScorer(RankerContract):
     """The built-in scorer."""
 
@@ -44,7 +49,7 @@ class TestBuiltInScorer(RankerContract):
         return resift.load()
 
     def long_documents(self, ranker: Ranker) -> Sequence[str]:
-        return [f"{number} {' '.join(self.documents) * 5}" for number in range(4000)]
+        return long_texts(8000)
 
 
 class TestLocalRanker(RankerContract):
@@ -61,7 +66,7 @@ class TestLocalRanker(RankerContract):
         return resift.load(self.model)
 
     def long_documents(self, ranker: Ranker) -> Sequence[str]:
-        return [f"{number} {' '.join(self.documents) * 5}" for number in range(200)]
+        return long_texts(300)
 
 
 class TestRemoteRanker(RankerContract):
@@ -78,6 +83,9 @@ class TestRemoteRanker(RankerContract):
 
     def make_ranker(self) -> Ranker:
         return resift.connect(self.url, model="fake")
+
+    def long_documents(self, ranker: Ranker) -> Sequence[str]:
+        return [f"{number} {text}" for number in range(80) for text in self.documents]
 
 
 class TestFakeRanker(RankerContract):
@@ -149,7 +157,7 @@ class TestCachedListwise(RankerContract):
         return resift.cached(resift.load())
 
     def long_documents(self, ranker: Ranker) -> Sequence[str]:
-        return [f"{number} {' '.join(self.documents) * 5}" for number in range(4000)]
+        return long_texts(8000)
 
 
 # broken ones
@@ -382,7 +390,7 @@ BROKEN_RANKERS: dict[str, Callable[[], Any]] = {
     "test_threads_may_share_it": Unsafe,
     "test_coroutines_may_share_it": Unsafe,
     "test_event_loops_may_follow_one_another": Bound,
-    "test_the_event_loop_stays_free": lambda: Blocking(delay_s=0.5),
+    "test_the_event_loop_stays_free": lambda: Blocking(delay_s=0.4),
     "test_a_pickled_one_ranks_the_same": Changing,
     "test_closing_again_does_nothing": CloseOnce,
     "test_a_ranker_that_was_never_asked_can_be_closed": CloseAfterUse,
@@ -402,6 +410,7 @@ def ranker_contract(make: Callable[[], Any]) -> RankerContract:
 
 
 @pytest.mark.parametrize("promise", promises(RankerContract))
-def test_a_ranker_that_breaks_a_promise_is_caught(promise: str) -> None:
+def test_a_ranker_that_breaks_a_promise_is_caught(promise: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each promise about rankers fails for a ranker that breaks it."""
+    monkeypatch.setattr("resift.testing.rankers.manners._ATTEMPTS", 1)
     assert outcome(ranker_contract(BROKEN_RANKERS[promise]), promise) == "broken"

@@ -16,7 +16,7 @@ from resift.errors import InvalidInput
 from resift.server import access
 from resift.server.dispatch import PATHS
 from resift.server.settings import ServerSettings
-from serving import DOCUMENTS, QUERY, Scripted, serving
+from serving import DOCUMENTS, QUERY, failing, scripted, serving
 
 KEY, OTHER = "sk-Panda-5f2b", "sk-Other-77aa"
 BODY: dict[str, Any] = {"query": QUERY, "documents": DOCUMENTS}
@@ -25,7 +25,7 @@ BODY: dict[str, Any] = {"query": QUERY, "documents": DOCUMENTS}
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[httpx2.Client]:
     """Serve with two keys."""
-    with serving(Scripted(), api_keys=(KEY, OTHER)) as server, server.client() as client:
+    with serving(scripted(), api_keys=(KEY, OTHER)) as server, server.client() as client:
         yield client
 
 
@@ -95,7 +95,7 @@ def test_s28_every_scoring_route_asks_for_the_key(guarded: httpx2.Client, path: 
 
 def test_s28_every_route_asks_for_the_key_but_those_that_are_named() -> None:
     """A route that is added later is guarded from its first day."""
-    with serving(Scripted(), api_keys=(KEY,)) as server, server.client() as client:
+    with serving(scripted(), api_keys=(KEY,)) as server, server.client() as client:
         for route in server.app.routes:
             path = str(getattr(route, "path", "")).replace("{model:path}", "m")
             for method in ("GET", "POST", "HEAD", "OPTIONS", "PUT"):
@@ -111,7 +111,7 @@ def test_s28_a_key_in_the_address_is_no_key(guarded: httpx2.Client) -> None:
 
 def test_s28_without_keys_everybody_may_come_in() -> None:
     """A server without a key asks for none, whatever a client sends."""
-    with serving(Scripted()) as server, server.client() as client:
+    with serving(scripted()) as server, server.client() as client:
         assert _ask(client).status_code == 200
         assert _ask(client, authorization="Bearer whatever").status_code == 200
 
@@ -125,7 +125,7 @@ def test_s28_keys_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch)
         return hmac.compare_digest(one, other)
 
     monkeypatch.setattr(access, "hmac", SimpleNamespace(compare_digest=compare))
-    with serving(Scripted(), api_keys=(KEY, OTHER)) as server, server.client() as client:
+    with serving(scripted(), api_keys=(KEY, OTHER)) as server, server.client() as client:
         for presented in (KEY, KEY[:3], "x" * 5000):
             _ask(client, authorization=f"Bearer {presented}", x_api_key="wrong")
 
@@ -135,7 +135,7 @@ def test_s28_keys_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch)
 
 def test_s28_bytes_that_are_no_ascii_are_a_wrong_key() -> None:
     """A header of arbitrary bytes gets 401 as well, not a crash."""
-    with serve_here(Scripted(), api_keys=(KEY,)) as server, Wire(port_of(server)) as wire:
+    with serve_here(scripted(), api_keys=(KEY,)) as server, Wire(port_of(server)) as wire:
         wire.send(b"POST /v1/rerank HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nX-API-Key: \xff\xfe\xe4\r\n\r\n")
 
         assert wire.reply()[0] == 401
@@ -143,7 +143,7 @@ def test_s28_bytes_that_are_no_ascii_are_a_wrong_key() -> None:
 
 def test_s28_a_refused_client_is_not_read() -> None:
     """The body of a client without a key is never kept."""
-    with serve_here(Scripted(), api_keys=(KEY,)) as server, Wire(port_of(server)) as wire:
+    with serve_here(scripted(), api_keys=(KEY,)) as server, Wire(port_of(server)) as wire:
         wire.send(b"POST /v1/rerank HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n" + b" " * 1000)
 
         assert wire.reply()[0] == 401
@@ -170,7 +170,7 @@ def test_s28_settings_show_no_key() -> None:
 @pytest.mark.parametrize("given", ["abc-123", "req_A.b:c/d+e=@-", "7" * 128])
 def test_s41_a_request_keeps_the_id_that_the_client_gave(given: str) -> None:
     """What comes in as `x-request-id` goes out as it, on answers and on errors."""
-    with serving(Scripted()) as server, server.client() as client:
+    with serving(scripted()) as server, server.client() as client:
         assert _ask(client, x_request_id=given).headers["x-request-id"] == given
         assert client.get("/nowhere", headers={"x-request-id": given}).headers["x-request-id"] == given
 
@@ -178,7 +178,7 @@ def test_s41_a_request_keeps_the_id_that_the_client_gave(given: str) -> None:
 @pytest.mark.parametrize("given", ["", "7" * 129, "a b", "<script>", "-x", 'a"b'])
 def test_s41_an_id_that_is_not_fit_for_a_log_is_replaced(given: str) -> None:
     """What is no plain id does not get into logs and headers; the request gets a new one."""
-    with serving(Scripted()) as server, server.client() as client:
+    with serving(scripted()) as server, server.client() as client:
         answered = _ask(client, x_request_id=given).headers["x-request-id"]
 
     assert re.fullmatch(r"[0-9a-f]{32}", answered)
@@ -186,7 +186,7 @@ def test_s41_an_id_that_is_not_fit_for_a_log_is_replaced(given: str) -> None:
 
 def test_s41_every_request_has_an_id_of_its_own() -> None:
     """Requests without an id get different ones, and their replies' `id` differ too."""
-    with serving(Scripted()) as server, server.client() as client:
+    with serving(scripted()) as server, server.client() as client:
         replies = [_ask(client) for _ in range(5)]
 
     assert len({reply.headers["x-request-id"] for reply in replies}) == 5
@@ -212,7 +212,7 @@ def test_s41_refusals_have_an_id_too(guarded: httpx2.Client) -> None:
 
 def test_s44_a_request_is_one_line(log: pytest.LogCaptureFixture) -> None:
     """Method, route, status, milliseconds, documents and id: one line for each request but probes that are well."""
-    with serving(Scripted()) as server, server.client() as client:
+    with serving(scripted()) as server, server.client() as client:
         _ask(client, x_request_id="mine")
         client.get("/health")
         client.get("/nowhere", headers={"x-request-id": "yours"})
@@ -252,7 +252,7 @@ def _everything(client: httpx2.Client) -> list[httpx2.Response]:
 
 def test_s44_no_line_holds_a_text_or_a_key(log: pytest.LogCaptureFixture) -> None:
     """Whatever a client sends, and wherever, no log line has a word of it."""
-    with serving(Scripted(), api_keys=(KEY, OTHER)) as server, server.client() as client:
+    with serving(scripted(), api_keys=(KEY, OTHER)) as server, server.client() as client:
         replies = _everything(client)
 
     lines = [record.getMessage() for record in log.records if not record.name.startswith("httpx")]
@@ -266,7 +266,7 @@ def test_s44_no_line_holds_a_text_or_a_key(log: pytest.LogCaptureFixture) -> Non
 @pytest.mark.parametrize("error", [RuntimeError("PANDA BAMBOO whisper"), ValueError(f"bad key {KEY}")])
 def test_s26_a_fault_tells_nobody_what_it_read(log: pytest.LogCaptureFixture, error: Exception) -> None:
     """An error inside the server is 500 without its words or its trace; the log names its class and place only."""
-    with serving(Scripted(error=error), api_keys=(KEY,)) as server, server.client() as client:
+    with serving(failing(error), api_keys=(KEY,)) as server, server.client() as client:
         reply = _ask(client, authorization=f"Bearer {KEY}")
 
     lines = "\n".join(f"{record.getMessage()} {record.exc_text or ''} {record.exc_info}" for record in log.records)
@@ -279,7 +279,7 @@ def test_s26_a_fault_tells_nobody_what_it_read(log: pytest.LogCaptureFixture, er
 def test_s26_a_fault_outside_of_all_routes_is_answered_too(log: pytest.LogCaptureFixture) -> None:
     """What goes wrong where no route's own table catches it is 500 with an id, and logged without its words."""
     error = RuntimeError("PANDA BAMBOO whisper")
-    with serving(Scripted()) as server, server.client() as client:
+    with serving(scripted()) as server, server.client() as client:
 
         async def fail() -> None:
             raise error
@@ -298,7 +298,7 @@ def test_s26_a_fault_outside_of_all_routes_is_answered_too(log: pytest.LogCaptur
 def test_s26_refusals_are_small_however_large_the_request(log: pytest.LogCaptureFixture) -> None:
     """Three megabytes of nonsense get a short answer that repeats none of it."""
     nonsense = "BAMBOO" * 500_000
-    with serving(Scripted()) as server, server.client() as client:
+    with serving(scripted()) as server, server.client() as client:
         replies = [
             client.post("/v1/rerank", json={"query": 7, "documents": [nonsense]}),
             client.post("/v1/rerank", json={"query": "a", "documents": [{"x": [nonsense]}], "top_n": nonsense}),

@@ -22,9 +22,10 @@ from resift.server.app import create_app
 from resift.server.dispatch import PATHS
 from resift.server.openapi import describe
 from resift.server.settings import ServerSettings
+from resift.testing import FakeRanker
 from resift.types import Ranker
 from resift.wire.strict_json import read_json
-from serving import Scripted, Serving, served, serving
+from serving import Serving, scripted, served, serving
 
 KEY = "a-key-that-nobody-guesses"
 MOST = 5
@@ -52,8 +53,8 @@ def filter_body(context: schemathesis.HookContext, body: Any) -> bool:
     return not objects or any(isinstance(field, str) and field in each for each in objects for field in fields)
 
 
-def _scripted() -> Scripted:
-    return Scripted(lambda query, text: float(len(text)))
+def _scripted() -> FakeRanker:
+    return scripted(lambda _query, text, _told: float(len(text)))
 
 
 @pytest.fixture(scope="module")
@@ -175,14 +176,14 @@ class Told:
     """A ranker that gives the scores that it was last told, and how to ask for them."""
 
     direct: Direct
-    ranker: Scripted
+    ranker: FakeRanker
     scores: dict[str, float]
 
 
 @pytest.fixture(scope="module")
 def told() -> Iterator[Told]:
     scores: dict[str, float] = {}
-    ranker = Scripted(lambda _, text: scores[text])
+    ranker = scripted(lambda _query, text, _told: scores[text])
     with closing(Direct(ranker)) as direct:
         yield Told(direct, ranker, scores)
 
@@ -202,6 +203,7 @@ def test_fuzz_what_we_answer_we_understand(told: Told, dialect: Dialect, query: 
     reply = read_reply(response.content, response.headers, dialect=dialect, count=len(texts))
 
     assert {texts[place]: score for place, score in reply.scores.items()} == pairs
-    assert told.ranker.calls[-1][:2] == (query, texts)
+    assert told.ranker.asked[-1]["query"] == query
+    assert told.ranker.texts_asked[-1] == texts
     if dialect.name != "pinecone":  # it bills by other units
         assert reply.tokens == sum(len(text.split()) for text in texts)

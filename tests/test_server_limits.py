@@ -11,7 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from living import Wire, asking, port_of, request, serve_here, until
 from resift.server.connection import patient_protocol
-from serving import Scripted, Serving
+from serving import Serving, scripted
 
 BODY = json.dumps(asking()).encode()
 LIMIT = 4096
@@ -21,7 +21,7 @@ SHORT_S = 0.5
 @pytest.fixture(scope="module")
 def server() -> Iterator[Serving]:
     """Run a server that is short of bytes and of patience."""
-    with serve_here(Scripted(), max_body_bytes=LIMIT, body_timeout_s=SHORT_S) as running:
+    with serve_here(scripted(), max_body_bytes=LIMIT, body_timeout_s=SHORT_S) as running:
         yield running
 
 
@@ -94,7 +94,7 @@ def test_s24_a_body_of_exactly_the_limit_is_read(server: Serving) -> None:
 
 def test_s24_all_bodies_together_are_bounded() -> None:
     """What would not fit beside the bodies already kept gets 429 with Retry-After; alone it always fits."""
-    with serve_here(Scripted(delay_s=30), max_bytes_at_once=len(BODY) + 50, timeout_s=60) as server:
+    with serve_here(scripted(delay_s=30), max_bytes_at_once=len(BODY) + 50, timeout_s=60) as server:
         with _wire(server) as first, _wire(server) as second:
             first.send(request("/v1/rerank", BODY))
             until(lambda: server.house.admission.bytes)
@@ -106,7 +106,7 @@ def test_s24_all_bodies_together_are_bounded() -> None:
 
 def test_s24_bodies_that_nobody_asked_for_take_no_room() -> None:
     """Only a scoring request's body is kept: what is sent to an open path, without a key, takes no room from others."""
-    with serve_here(Scripted(), api_keys=("secret",), max_bytes_at_once=len(BODY) + 1000) as server:
+    with serve_here(scripted(), api_keys=("secret",), max_bytes_at_once=len(BODY) + 1000) as server:
         for path in ("/health", "/docs", "/nowhere"):
             with _wire(server) as wire, _wire(server) as other:
                 wire.send(f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n".encode())
@@ -122,7 +122,7 @@ def test_s24_a_reply_that_is_not_read_keeps_its_room() -> None:
     """Replies go out as they are read, and count until they are gone, so slow readers cannot fill the memory either."""
     body = json.dumps({"query": "panda", "documents": ["panda " * 100_000] * 20, "return_documents": True}).encode()
 
-    with serve_here(Scripted(lambda *_: 0.5), max_bytes_at_once=len(body) + 1000) as server, _wire(server) as other:
+    with serve_here(scripted(lambda *_: 0.5), max_bytes_at_once=len(body) + 1000) as server, _wire(server) as other:
         with _wire(server) as wire:
             wire.send(request("/v1/rerank", body))
             until(lambda: b'resift_rankings_total{model="scripted"} 1.0' in server.house.metrics.render())
@@ -256,7 +256,7 @@ def test_s35_a_client_that_does_not_read_is_let_go() -> None:
     documents = ["panda " * 20_000] * 40
     body = json.dumps({"query": "panda", "documents": documents, "return_documents": True}).encode()
 
-    with serve_here(Scripted(), timeout_s=1.0, body_timeout_s=20) as server, _wire(server) as wire:
+    with serve_here(scripted(), timeout_s=1.0, body_timeout_s=20) as server, _wire(server) as wire:
         wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         wire.send(request("/v1/rerank", body))
         time.sleep(2.5)
@@ -272,7 +272,7 @@ def test_s35_a_reply_that_is_read_in_time_costs_no_connection() -> None:
     """Whoever falls behind with a large reply, but reads it, keeps the connection for longer than a reply may take."""
     body = json.dumps({"query": "panda", "documents": ["panda " * 100_000] * 20, "return_documents": True}).encode()
 
-    with serve_here(Scripted(lambda *_: 0.5), timeout_s=4.0) as server, _wire(server) as wire:
+    with serve_here(scripted(lambda *_: 0.5), timeout_s=4.0) as server, _wire(server) as wire:
         wire.send(request("/v1/rerank", body))
         time.sleep(0.3)
         assert wire.reply()[0] == 200
@@ -284,7 +284,7 @@ def test_s35_a_client_that_reads_drop_by_drop_is_let_go() -> None:
     """A reply has one clock, however steadily a client takes a little of it."""
     body = json.dumps({"query": "panda", "documents": ["panda " * 50_000] * 40, "return_documents": True}).encode()
 
-    with serve_here(Scripted(lambda *_: 0.5), timeout_s=4.0) as server, _wire(server) as wire:
+    with serve_here(scripted(lambda *_: 0.5), timeout_s=4.0) as server, _wire(server) as wire:
         wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         wire.send(request("/v1/rerank", body))
         started = time.monotonic()
@@ -328,7 +328,7 @@ def test_s42_a_connection_lives_on_after_a_refusal(server: Serving, path: str, b
 
 def test_s42_a_connection_lives_on_after_a_refused_key() -> None:
     """The body behind a refused key is not taken for the next request."""
-    with serve_here(Scripted(), api_keys=("secret",)) as server, _wire(server) as wire:
+    with serve_here(scripted(), api_keys=("secret",)) as server, _wire(server) as wire:
         for _ in range(3):
             assert wire.ask("/v1/rerank", BODY * 2000)[0] == 401
             assert wire.ask("/v1/rerank", BODY, "Authorization: Bearer secret")[0] == 200

@@ -23,7 +23,8 @@ from resift.server.leaving import unless_gone
 from resift.server.reasons import Busy, Gone, Leaving, Loading
 from resift.server.served import Served, open_served
 from resift.server.settings import ServerSettings
-from serving import Scripted, Serving, served
+from resift.testing import FakeRanker
+from serving import Serving, failing, scripted, served
 
 CALLERS, DOCUMENTS = 64, 200
 WORDS = [f"word{at}" for at in range(500)]
@@ -93,7 +94,7 @@ def _in_house(server: Serving, count: int) -> Callable[[], bool]:
 
 def test_s32_a_full_house_refuses_with_a_time_to_come_back() -> None:
     """Beyond `max_requests` a request gets 429, Retry-After and a detail, and the next one is answered again."""
-    with serve_here(Scripted(delay_s=1.0), max_requests=3) as server:
+    with serve_here(scripted(delay_s=1.0), max_requests=3) as server:
         replied = _crowd(server, SMALL, 3)
         until(_in_house(server, 3))
         (status, headers, body), seconds = _ask(server, SMALL)
@@ -181,7 +182,7 @@ def test_s33_a_crowd_is_answered(crowded: Serving) -> None:
 
 def test_s33_some_are_refused_only_past_the_limit() -> None:
     """With fewer places than callers the others get 429 with Retry-After at once, and nobody gets anything else."""
-    with serve_here(Scripted(delay_s=0.5), max_requests=40) as server:
+    with serve_here(scripted(delay_s=0.5), max_requests=40) as server:
         replies = [reply for reply, _ in _crowd(server, _body(DOCUMENTS, 10))()]
 
     statuses = [status for status, _, _ in replies]
@@ -230,7 +231,7 @@ def test_s33_small_requests_pass_large_ones() -> None:
 
 def test_s33_replies_are_not_held_back() -> None:
     """A reply's body follows its head at once, not when the client has confirmed the head, a 25th of a second later."""
-    with serve_here(Scripted()) as server, Wire(port_of(server)) as wire:
+    with serve_here(scripted()) as server, Wire(port_of(server)) as wire:
         started = time.monotonic()
         for _ in range(100):
             assert wire.ask("/v1/rerank", SMALL)[0] == 200
@@ -241,7 +242,7 @@ def test_s33_replies_are_not_held_back() -> None:
 def test_s33_a_request_asks_a_ranker_nothing_that_is_dear() -> None:
     """What a ranker would have to work out about itself, such as its identity, is not asked for on every request."""
 
-    class Dear(Scripted):
+    class Dear(FakeRanker):
         @property
         def identity(self) -> str:
             asked.append("identity")
@@ -267,13 +268,13 @@ def test_s33_what_a_ranking_does_not_need_is_dropped_before_it() -> None:
     def empty_lists() -> int:
         return sum(each == [] for each in gc.get_objects() if type(each) is list)
 
-    def score(query: str, text: str) -> float:
+    def score(query: str, text: str, instruction: str | None) -> float:
         kept.append(empty_lists() - before)
         return 0.5
 
     before = empty_lists()
 
-    with serve_here(Scripted(score)) as server:
+    with serve_here(scripted(score)) as server:
         assert _ask(server, body)[0][0] == 200
 
     assert kept[0] < 25_000
@@ -284,14 +285,13 @@ def test_s33_what_a_ranking_does_not_need_is_dropped_before_it() -> None:
 
 def test_s34_a_client_that_leaves_takes_its_work_along() -> None:
     """When the connection ends before the answer is there, the ranking is cancelled and the place is free."""
-    ranker = Scripted(delay_s=60)
+    ranker = scripted(delay_s=60)
     with serve_here(ranker) as server:
         with Wire(port_of(server)) as wire:
             wire.send(request("/v1/rerank", SMALL))
-            until(lambda: ranker.running)
+            until(lambda: ranker.at_once)
         until(lambda: ranker.cancelled)
 
-        assert ranker.finished == 0
         until(_in_house(server, 0))
         assert b'resift_refusals_total{reason="gone"} 1.0' in server.house.metrics.render()
 
@@ -325,7 +325,7 @@ def test_s34_a_hundred_that_leave_leave_nothing(directory: Path) -> None:
 
 def test_s34_a_client_that_leaves_while_sending_is_forgotten() -> None:
     """A connection that ends inside the body frees its bytes, and reaches no ranker."""
-    ranker = Scripted()
+    ranker = scripted()
     with serve_here(ranker) as server:
         for _ in range(20):
             with Wire(port_of(server)) as wire:
@@ -333,12 +333,12 @@ def test_s34_a_client_that_leaves_while_sending_is_forgotten() -> None:
         until(lambda: server.house.admission.bytes == 0)
         assert _ask(server, SMALL)[0][0] == 200
 
-    assert len(ranker.calls) == 1
+    assert len(ranker.asked) == 1
 
 
 def test_s34_who_stops_listening_but_stays_is_answered() -> None:
     """A request is not dropped while its client is there, however long it takes."""
-    with serve_here(Scripted(delay_s=1.5)) as server:
+    with serve_here(scripted(delay_s=1.5)) as server:
         assert _ask(server, SMALL)[0][0] == 200
 
 
@@ -369,7 +369,7 @@ async def test_s34_work_that_cancels_itself_has_failed() -> None:
 
     with pytest.raises(ScoringFailed, match="cancelled"):
         await unless_gone(_never, cancel())
-    with serve_here(Scripted(error=asyncio.CancelledError())) as server:  # type: ignore[arg-type]
+    with serve_here(failing(asyncio.CancelledError())) as server:
         assert (await asyncio.to_thread(_ask, server, SMALL))[0][0] == 500
 
 

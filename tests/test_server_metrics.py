@@ -10,13 +10,14 @@ from prometheus_client.parser import text_string_to_metric_families
 import resift
 from resift.errors import Overloaded
 from resift.server.served import open_served
+from resift.testing import FakeRanker
 from resift.types import Workload
-from serving import DOCUMENTS, QUERY, Scripted, served, serving
+from serving import DOCUMENTS, QUERY, scripted, served, serving
 
 BODY: dict[str, Any] = {"query": QUERY, "documents": DOCUMENTS}
 
 
-class Working(Scripted):
+class Working(FakeRanker):
     """A ranker that knows of its work, as a model here does."""
 
     workload = Workload(waiting_tokens=7, batches=3, tokens=600, room=800)
@@ -37,7 +38,7 @@ def _read(client: httpx2.Client) -> dict[str, float]:
 
 def test_s30_requests_are_counted_by_route_and_status() -> None:
     """Every request is counted under its route and status, and its seconds are in the histogram."""
-    with serving(Scripted()) as server, server.client() as client:
+    with serving(scripted()) as server, server.client() as client:
         for _ in range(3):
             client.post("/v1/rerank", json=BODY)
         client.post("/v1/rerank", json={})
@@ -54,7 +55,10 @@ def test_s30_requests_are_counted_by_route_and_status() -> None:
 
 def test_s30_work_is_counted_by_model() -> None:
     """Rankings, documents, tokens and documents that were cut are counted under the served name."""
-    with serving(served(Scripted(truncated=2), "one"), served(Scripted(), "two")) as server, server.client() as client:
+    with (
+        serving(served(scripted(cuts=frozenset(DOCUMENTS[:2])), "one"), served(scripted(), "two")) as server,
+        server.client() as client,
+    ):
         for name in ("one", "one", "two"):
             assert client.post("/v1/rerank", json={**BODY, "model": name}).status_code == 200
         found = _read(client)
@@ -94,7 +98,7 @@ def test_s30_a_real_ranker_says_so_too() -> None:
 
 def test_s30_a_ranker_without_a_queue_has_no_numbers() -> None:
     """A model that runs elsewhere is left out where only the one who runs it could know."""
-    with serving(Scripted()) as server, server.client() as client:
+    with serving(scripted()) as server, server.client() as client:
         assert not [name for name in _read(client) if name.startswith("resift_queue_tokens")]
 
 
@@ -105,7 +109,7 @@ def test_s30_a_ranker_without_a_queue_has_no_numbers() -> None:
 def test_s30_refusals_are_counted_by_reason(reason: str, status: int) -> None:
     """Whatever turns a request away has a name in the metrics."""
     errors = {"busy": Overloaded("much waits"), "internal": RuntimeError("broken")}
-    ranker = Scripted(error=errors.get(reason), delay_s=30 if reason == "timeout" else 0)
+    ranker = scripted(fails=[errors[reason]] if reason in errors else [], delay_s=30 if reason == "timeout" else 0)
     settings: dict[str, Any] = {"api_keys": ("sk-1",), "open_metrics": True, "max_body_bytes": 10_000}
     with serving(ranker, timeout_s=0.2 if reason == "timeout" else 60, **settings) as server, server.client() as client:
         body = {"too_large": b" " * 20_000, "invalid": b"{"}.get(reason)
@@ -121,7 +125,7 @@ def test_s30_refusals_are_counted_by_reason(reason: str, status: int) -> None:
 
 def test_s30_what_is_in_flight_is_shown() -> None:
     """Requests that are being answered are a gauge, which falls again."""
-    with serving(Scripted(delay_s=0.05)) as server, server.client() as client:
+    with serving(scripted(delay_s=0.05)) as server, server.client() as client:
         client.post("/v1/rerank", json=BODY)
         with server.house.admission.enter():
             assert _read(client)["resift_requests_in_flight"] == 1
@@ -131,7 +135,7 @@ def test_s30_what_is_in_flight_is_shown() -> None:
 
 def test_s30_no_label_holds_what_a_caller_wrote() -> None:
     """Paths, models, methods and texts of callers' own become no label, so the number of series is bounded."""
-    with serving(Scripted()) as server, server.client() as client:
+    with serving(scripted()) as server, server.client() as client:
         for at in range(30):
             client.post(f"/panda{at}", json=BODY)
             client.post(
@@ -154,10 +158,10 @@ def test_s30_no_label_holds_what_a_caller_wrote() -> None:
 
 def test_s30_the_key_guards_the_numbers_unless_told_otherwise() -> None:
     """With keys /metrics asks for one; with `open_metrics` it does not, and nothing else is opened by that."""
-    with serving(Scripted(), api_keys=("sk-1",)) as server, server.client() as client:
+    with serving(scripted(), api_keys=("sk-1",)) as server, server.client() as client:
         assert client.get("/metrics").status_code == 401
         assert client.get("/metrics", headers={"X-API-Key": "sk-1"}).status_code == 200
-    with serving(Scripted(), api_keys=("sk-1",), open_metrics=True) as server, server.client() as client:
+    with serving(scripted(), api_keys=("sk-1",), open_metrics=True) as server, server.client() as client:
         assert client.get("/metrics").status_code == 200
         assert client.get("/metrics/").status_code == 200
         assert client.post("/v1/rerank", json=BODY).status_code == 401
@@ -165,7 +169,7 @@ def test_s30_the_key_guards_the_numbers_unless_told_otherwise() -> None:
 
 def test_s30_the_process_is_measured_too() -> None:
     """Memory, processor time and open files stand under the names that every dashboard knows."""
-    with serving(Scripted()) as server, server.client() as client:
+    with serving(scripted()) as server, server.client() as client:
         found = _read(client)
 
     assert found["process_resident_memory_bytes"] > 1e6
@@ -174,7 +178,7 @@ def test_s30_the_process_is_measured_too() -> None:
 
 def test_s30_two_servers_count_apart() -> None:
     """Servers in one process do not add to each other's numbers."""
-    with serving(Scripted()) as one, serving(Scripted()) as other, one.client() as client, other.client() as apart:
+    with serving(scripted()) as one, serving(scripted()) as other, one.client() as client, other.client() as apart:
         client.post("/v1/rerank", json=BODY)
 
         assert not [name for name in _read(apart) if re.search(r"requests_total.*/v1/rerank", name)]

@@ -24,9 +24,10 @@ from resift.errors import (
     ScoringFailed,
 )
 from resift.server.refusing import refusal
+from resift.testing import FakeRanker
 from resift.types import Ranked, Ranking
 from resift.wire.faults import error_message
-from serving import DOCUMENTS, QUERY, Scripted, broken, served, serving
+from serving import DOCUMENTS, QUERY, failing, scripted, served, serving
 
 Json = dict[str, Any]
 
@@ -37,7 +38,7 @@ TEI: Json = {"query": ASKED["query"], "texts": ASKED["documents"]}
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx2.Client]:
-    with serving(Scripted(), max_documents=100) as server, server.client() as client:
+    with serving(scripted(), max_documents=100) as server, server.client() as client:
         yield client
 
 
@@ -92,7 +93,7 @@ def test_s27_every_error_has_its_status_and_body(
     error: Exception, status: int, kind: str, in_tei: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The ranker's error is told in the body that every client reads, and in its own words on `texts` requests."""
-    with caplog.at_level(logging.DEBUG), serving(Scripted(error=error)) as server, server.client() as client:
+    with caplog.at_level(logging.DEBUG), serving(failing(error)) as server, server.client() as client:
         flat = client.post("/v1/rerank", json=ASKED)
         tei = client.post("/rerank", json=TEI)
 
@@ -133,7 +134,7 @@ def test_s27_the_words_are_found_by_our_own_client(client: httpx2.Client) -> Non
 
 def test_s32_overload_says_when_to_come_back() -> None:
     """A full ranker's error becomes 429 with at least a second to wait, and is counted under its reason."""
-    with serving(Scripted(error=Overloaded("full"))) as server, server.client() as client:
+    with serving(failing(Overloaded("full"))) as server, server.client() as client:
         response = client.post("/v1/rerank", json=ASKED)
         shown = client.get("/metrics").text
 
@@ -151,7 +152,7 @@ def test_s32_a_full_house_refuses_in_the_words_of_the_dialect() -> None:
             refused = [await client.post("/v1/rerank", json=ASKED), await client.post("/rerank", json=TEI)]
             return [*refused, await slow, await client.post("/v1/rerank", json=ASKED)]
 
-    with serving(Scripted(delay_s=1.0), max_requests=1) as server:
+    with serving(scripted(delay_s=1.0), max_requests=1) as server:
         flat, tei, *fine = asyncio.run(storm(server.url))
 
     assert [each.status_code for each in (flat, tei, *fine)] == [429, 429, 200, 200]
@@ -162,14 +163,14 @@ def test_s32_a_full_house_refuses_in_the_words_of_the_dialect() -> None:
 
 def test_a_request_that_takes_too_long_is_given_up() -> None:
     """After `timeout_s` the client gets 504, and the work is cancelled."""
-    ranker = Scripted(delay_s=30)
+    ranker = scripted(delay_s=30)
     with serving(ranker, timeout_s=0.2) as server, server.client() as client:
         flat = client.post("/v1/rerank", json=ASKED)
         tei = client.post("/rerank", json=TEI)
 
     assert (flat.status_code, tei.status_code) == (504, 504)
     assert "0.2 s" in flat.json()["message"]
-    assert (ranker.cancelled, ranker.running) == (2, 0)
+    assert (ranker.cancelled, ranker.at_once) == (2, 0)
 
 
 def test_a_server_without_models_says_so() -> None:
@@ -187,7 +188,10 @@ def test_a_server_without_models_says_so() -> None:
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 def test_s38_a_score_that_is_no_number_fails_the_call(score: float) -> None:
     """One bad score is a typed error for its call, never a NaN in a reply; on `texts` requests it is 424."""
-    with serving(Scripted(lambda _, text: score if "all day" in text else 0.5)) as server, server.client() as client:
+    with (
+        serving(scripted(lambda _query, text, _told: score if "all day" in text else 0.5)) as server,
+        server.client() as client,
+    ):
         flat = client.post("/v1/rerank", json=ASKED)
         tei = client.post("/rerank", json=TEI)
         fine = client.post("/v1/rerank", json={**ASKED, "documents": ["a", "b"]})
@@ -201,7 +205,7 @@ def test_s38_a_score_that_is_no_number_fails_the_call(score: float) -> None:
 def test_s38_a_ranking_of_other_documents_fails_the_call(indices: tuple[int, ...]) -> None:
     """A ranker that names a document twice, or one that there is not, is not believed."""
 
-    class Confused(Scripted):
+    class Confused(FakeRanker):
         async def arank(self, *arguments: Any, **options: Any) -> Ranking:
             return Ranking(tuple(Ranked(at, 0.5, "") for at in indices), model="confused")
 
@@ -256,7 +260,7 @@ def test_s26_a_refusal_never_repeats_the_input(
 
 def test_s26_a_fault_shows_no_trace() -> None:
     """The reply to a fault of the server names neither files nor lines nor the error."""
-    with serving(Scripted(error=Upset(SECRET))) as server, server.client() as client:
+    with serving(failing(Upset(SECRET))) as server, server.client() as client:
         said = client.post("/v1/rerank", json=ASKED).text
 
     assert not any(word in said for word in ("Upset", "serving", ".py", "line", SECRET))
@@ -266,7 +270,7 @@ def test_s26_the_log_says_where_a_model_failed(caplog: pytest.LogCaptureFixture)
     """Whoever runs the server finds the types of the error and of its cause, and the module that raised them."""
     error = ScoringFailed(SECRET)
     error.__cause__ = Upset(SECRET)
-    with serving(Scripted(error=error)) as server, server.client() as client:
+    with serving(failing(error)) as server, server.client() as client:
         client.post("/v1/rerank", json=ASKED)
 
     said = "\n".join(record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR)
@@ -315,7 +319,7 @@ def test_s40_an_unknown_path_is_not_found(client: httpx2.Client, path: str) -> N
 
 def test_s40_a_key_is_asked_for_however_the_path_is_written() -> None:
     """A slash more does not open what is closed, nor close what is open."""
-    with serving(Scripted(), api_keys=("k" * 20,)) as server, server.client() as client:
+    with serving(scripted(), api_keys=("k" * 20,)) as server, server.client() as client:
         closed = [client.post(path, json=ASKED) for path in ("/rerank", "/rerank/", "/v1//rerank", "/health/../rerank")]
         opened = [client.get(path) for path in ("/health", "/health/", "/health//", "/ready")]
 
@@ -331,7 +335,10 @@ def test_the_page_and_its_document_are_there(client: httpx2.Client) -> None:
 
 def test_one_model_can_fail_while_another_answers() -> None:
     """A broken model's calls fail; those of its neighbour do not."""
-    with serving(broken(), served(Scripted(), name="fine")) as server, server.client() as client:
+    with (
+        serving(failing(ScoringFailed("broken")), served(scripted(), name="fine")) as server,
+        server.client() as client,
+    ):
         answers = [
             client.post("/v1/rerank", json={**ASKED, "model": name}) for name in ("scripted", "fine", "scripted")
         ]
@@ -341,7 +348,7 @@ def test_one_model_can_fail_while_another_answers() -> None:
 
 def test_s27_openrouter_reads_a_number() -> None:
     """On OpenRouter's path the error's `code` is the status, because its clients take nothing else."""
-    with serving(broken(), api_keys=("k",)) as server, server.client() as client:
+    with serving(failing(ScoringFailed("broken")), api_keys=("k",)) as server, server.client() as client:
         shut = client.post("/api/v1/rerank", json=ASKED)
         failed = client.post("/api/v1/rerank", json=ASKED, headers={"authorization": "Bearer k"})
 

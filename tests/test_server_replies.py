@@ -10,7 +10,8 @@ import pytest
 
 from resift.server.dispatch import DASHSCOPE_PATHS, FLAT_PATHS, PATHS, RANKING_PATHS, RERANKING_PATHS
 from resift.server.page import page
-from serving import DOCUMENTS, QUERY, Scripted, served, serving
+from resift.testing import FakeRanker
+from serving import DOCUMENTS, QUERY, scripted, served, serving
 
 Json = dict[str, Any]
 
@@ -32,7 +33,7 @@ PINECONE = {"X-Pinecone-Api-Version": "2026-07", "Api-Key": "k"}
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx2.Client]:
-    with serving(Scripted()) as server, server.client() as client:
+    with serving(scripted()) as server, server.client() as client:
         yield client
 
 
@@ -53,9 +54,7 @@ def _indices(results: list[Json]) -> list[int]:
 @pytest.mark.parametrize("listwise", [True, False])
 def test_a_listwise_model_says_so(listwise: bool) -> None:  # noqa: FBT001
     """Whoever would split a list is told, in any dialect, that scores of its parts do not fit together."""
-    ranker = Scripted()
-    ranker.listwise = listwise
-    with serving(ranker) as server, server.client() as client:
+    with serving(scripted(says={"listwise": listwise})) as server, server.client() as client:
         found = [client.post("/rerank", json=body) for body in (ASKED, {"query": QUERY, "texts": DOCUMENTS})]
 
     assert [reply.headers.get("x-resift-listwise") for reply in found] == ["true" if listwise else None] * 2
@@ -327,12 +326,12 @@ def test_s6_results_are_sorted_and_cut_whatever_the_ranker_does() -> None:
     """Best first, ties in the caller's order, no more than asked for: even from a ranker that keeps none of it."""
     scores = {"a": 0.5, "b": 0.9, "c": 0.5, "d": -0.0, "e": 0.0}
 
-    class Careless(Scripted):
+    class Careless(FakeRanker):
         async def arank(self, *arguments: Any, **options: Any) -> Any:
             ranking = await super().arank(*arguments, **{**options, "top_n": None})
             return type(ranking)(tuple(sorted(ranking, key=lambda hit: -hit.index)), model=ranking.model)
 
-    with serving(Careless(lambda _, text: scores[text])) as server, server.client() as client:
+    with serving(Careless(scorer=lambda _query, text, _told: scores[text])) as server, server.client() as client:
         full = _reply(client, "/v1/rerank", {**ASKED, "documents": list(scores)})["results"]
         part = _reply(client, "/v1/rerank", {**ASKED, "documents": list(scores), "top_n": 2})["results"]
 
@@ -343,13 +342,13 @@ def test_s6_results_are_sorted_and_cut_whatever_the_ranker_does() -> None:
 @pytest.mark.parametrize("score", [0.1 + 0.2, 1e-300, -5e-324, 1.7976931348623157e308, 1 / 3, 2**53 + 0.0])
 def test_s6_scores_have_every_digit(score: float) -> None:
     """A client reads the very number that the ranker gave."""
-    with serving(Scripted(lambda *_: score)) as server, server.client() as client:
+    with serving(scripted(lambda *_: score)) as server, server.client() as client:
         assert _reply(client, "/v1/rerank", ASKED)["results"][0]["relevance_score"] == score
 
 
 def test_s7_usage_counts_tokens() -> None:
     """Three whole numbers from 0 up are there whatever the ranker knows."""
-    with serving(Scripted(), Scripted(model="silent", usage=False)) as server, server.client() as client:
+    with serving(scripted(), scripted(model="silent", counts=None)) as server, server.client() as client:
         known = _reply(client, "/v1/rerank", ASKED)["usage"]
         unknown = _reply(client, "/v1/rerank", {**ASKED, "model": "silent"})["usage"]
 
@@ -359,7 +358,7 @@ def test_s7_usage_counts_tokens() -> None:
 
 def test_s7_what_is_scored_is_counted() -> None:
     """The counters know each model's documents and tokens, and the documents that were cut."""
-    with serving(Scripted(truncated=2)) as server, server.client() as client:
+    with serving(scripted(cuts=frozenset(DOCUMENTS[:2]))) as server, server.client() as client:
         _reply(client, "/v1/rerank", ASKED)
         shown = client.get("/metrics").text
 
@@ -370,7 +369,7 @@ def test_s7_what_is_scored_is_counted() -> None:
 
 def test_s13_missing_scores_are_said_not_invented() -> None:
     """Documents that got no score are left out and named, or fail the call where the dialect has no word for it."""
-    with serving(Scripted(missing=[1])) as server, server.client() as client:
+    with serving(scripted(drops=frozenset([DOCUMENTS[1]]))) as server, server.client() as client:
         reply = _reply(client, "/v1/rerank", ASKED)
         tei = client.post("/rerank", json={"query": QUERY, "texts": DOCUMENTS})
 
@@ -385,7 +384,7 @@ def test_s13_missing_scores_are_said_not_invented() -> None:
 @pytest.mark.parametrize("path", ["/v1/models", "/models", "/v1/models/"])
 def test_s31_models_are_listed_as_openai_does(path: str) -> None:
     """Clients that look for their model find it under the name that it is served by."""
-    with serving(Scripted(model="org/first"), served(Scripted(), name="second")) as server, server.client() as client:
+    with serving(scripted(model="org/first"), served(scripted(), name="second")) as server, server.client() as client:
         listed = client.get(path).json()
 
     assert listed["object"] == "list"

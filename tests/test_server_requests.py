@@ -14,7 +14,8 @@ import tiny
 from resift.errors import InvalidInput
 from resift.server.dispatch import PATHS
 from resift.server.served import open_served
-from serving import DOCUMENTS, QUERY, Scripted, served, serving
+from resift.testing import FakeRanker
+from serving import DOCUMENTS, QUERY, scripted, served, serving
 
 Json = dict[str, Any]
 
@@ -23,12 +24,12 @@ TEI: Json = {"query": QUERY, "texts": DOCUMENTS}
 
 
 @pytest.fixture(scope="module")
-def ranker() -> Scripted:
-    return Scripted(model="org/scripted", max_length=512)
+def ranker() -> FakeRanker:
+    return scripted(model="org/scripted", says={"max_length": 512})
 
 
 @pytest.fixture(scope="module")
-def client(ranker: Scripted) -> Iterator[httpx2.Client]:
+def client(ranker: FakeRanker) -> Iterator[httpx2.Client]:
     with serving(served(ranker), max_documents=100) as server, server.client() as client:
         yield client
 
@@ -42,11 +43,11 @@ def _refused(response: httpx2.Response, param: str | None, *, status: int = 400)
     return str(body["message"])
 
 
-def _heard(ranker: Scripted, client: httpx2.Client, body: Json, path: str = "/v1/rerank") -> list[Any]:
+def _heard(ranker: FakeRanker, client: httpx2.Client, body: Json, path: str = "/v1/rerank") -> list[Any]:
     """Return what the ranker is given to read for a request."""
     response = client.post(path, json=body)
     assert response.status_code == 200, response.text
-    return ranker.calls[-1][1]
+    return ranker.texts_asked[-1]
 
 
 # members
@@ -117,16 +118,16 @@ def test_s10_documents_are_needed(client: httpx2.Client, body: Json) -> None:
     assert "documents is missing" in _refused(client.post("/v1/rerank", json=body), "documents")
 
 
-def test_s10_an_empty_list_is_refused(ranker: Scripted, client: httpx2.Client) -> None:
+def test_s10_an_empty_list_is_refused(ranker: FakeRanker, client: httpx2.Client) -> None:
     """No documents are refused in Cohere's words, and as `empty` in those of text-embeddings-inference."""
-    before = len(ranker.calls)
+    before = len(ranker.asked)
 
     said = _refused(client.post("/v1/rerank", json={**ASKED, "documents": []}), "documents")
     in_tei = client.post("/rerank", json={"query": QUERY, "texts": []})
 
     assert "list of documents must not be empty" in said
     assert (in_tei.status_code, in_tei.json()["error_type"]) == (400, "empty")
-    assert len(ranker.calls) == before
+    assert len(ranker.asked) == before
 
 
 @pytest.mark.parametrize("document", [7, None, ["nested"], {}, True, 0.5])
@@ -157,19 +158,19 @@ def test_s11_a_wrong_document_is_named_in_every_dialect(
     assert place in response.text
 
 
-def test_s11_an_object_with_only_a_text_is_that_text(ranker: Scripted, client: httpx2.Client) -> None:
+def test_s11_an_object_with_only_a_text_is_that_text(ranker: FakeRanker, client: httpx2.Client) -> None:
     """{"text": ...} is read as the same text without the object around it."""
     assert _heard(ranker, client, {**ASKED, "documents": [{"text": "a panda"}]}) == ["a panda"]
 
 
-def test_s11_other_objects_reach_the_ranker_whole(ranker: Scripted, client: httpx2.Client) -> None:
+def test_s11_other_objects_reach_the_ranker_whole(ranker: FakeRanker, client: httpx2.Client) -> None:
     """An object with more than a text, or without one, is rendered by the ranker as it would be without a server."""
     documents = [{"title": "Bears", "text": "a panda"}, {"body": "bamboo"}, {"text": None}]
 
     assert _heard(ranker, client, {**ASKED, "documents": documents}) == documents
 
 
-def test_s11_rank_fields_choose_what_is_read(ranker: Scripted, client: httpx2.Client) -> None:
+def test_s11_rank_fields_choose_what_is_read(ranker: FakeRanker, client: httpx2.Client) -> None:
     """The named fields are read, in their order; nothing but `text` among them is a plain text again."""
     documents = [{"id": 7, "title": "Bears", "text": "a panda"}, {"text": "bamboo"}, "plain"]
 
@@ -189,13 +190,13 @@ def test_s11_rank_fields_that_no_document_has_are_refused(client: httpx2.Client)
         _refused(client.post("/v1/rerank", json={**body, "rank_fields": wrong}), "rank_fields")
 
 
-def test_s11_pinecone_reads_the_text_alone(ranker: Scripted, client: httpx2.Client) -> None:
+def test_s11_pinecone_reads_the_text_alone(ranker: FakeRanker, client: httpx2.Client) -> None:
     """Documents of Pinecone's client have ids beside their texts, and only the texts are read."""
     documents = [{"id": "1", "text": "a panda"}, {"id": "2", "body": "bamboo"}]
     headers = {"X-Pinecone-Api-Version": "2026-07"}
 
     assert client.post("/rerank", json={**ASKED, "documents": documents}, headers=headers).status_code == 200
-    assert ranker.calls[-1][1] == ["a panda", {"id": "2", "body": "bamboo"}]
+    assert ranker.texts_asked[-1] == ["a panda", {"id": "2", "body": "bamboo"}]
 
 
 def test_s12_an_empty_document_is_scored(client: httpx2.Client) -> None:
@@ -213,21 +214,24 @@ def test_s13_copies_come_back_one_by_one(client: httpx2.Client) -> None:
 
 
 @pytest.mark.parametrize("count", [101, 1001])
-def test_s14_too_many_documents_are_refused(ranker: Scripted, client: httpx2.Client, count: int) -> None:
+def test_s14_too_many_documents_are_refused(ranker: FakeRanker, client: httpx2.Client, count: int) -> None:
     """More documents than allowed are refused with both numbers, and nothing is scored."""
-    before = len(ranker.calls)
+    before = len(ranker.asked)
 
     said = _refused(client.post("/v1/rerank", json={**ASKED, "documents": ["a"] * count}), "documents", status=422)
 
     assert str(count) in said
     assert "100" in said
-    assert len(ranker.calls) == before
+    assert len(ranker.asked) == before
 
 
 @pytest.mark.parametrize("knob", [{"truncation": False}, {"truncate": False}, {"truncate": "NONE"}])
 def test_s15_documents_that_are_too_long_can_be_refused(knob: Json) -> None:
     """They are cut with a warning by default; a request may have them refused, with how many and how long."""
-    with serving(Scripted(truncated=2, max_length=128)) as server, server.client() as client:
+    with (
+        serving(scripted(cuts=frozenset(DOCUMENTS[:2]), says={"max_length": 128})) as server,
+        server.client() as client,
+    ):
         cut = client.post("/v1/rerank", json=ASKED)
         said = _refused(client.post("/v1/rerank", json={**ASKED, **knob}), None)
 
@@ -240,7 +244,7 @@ def test_s15_documents_that_are_too_long_can_be_refused(knob: Json) -> None:
 def test_s15_every_dialect_can_have_long_documents_refused() -> None:
     """The dialects' own words for it are understood."""
     parameters = {"parameters": {"truncate": "NONE"}}
-    with serving(Scripted(truncated=1)) as server, server.client() as client:
+    with serving(scripted(cuts=frozenset([*DOCUMENTS, "a"]))) as server, server.client() as client:
         tei = client.post("/rerank", json={**TEI, "truncate": False})
         nvidia = client.post(
             "/v1/ranking", json={"query": {"text": "q"}, "passages": [{"text": "a"}], "truncate": "NONE"}
@@ -325,7 +329,7 @@ def test_s17_a_large_top_n_means_all(client: httpx2.Client, top_n: float, count:
     assert len(client.post("/v1/rerank", json={**ASKED, "top_k": top_n}).json()["data"]) == count
 
 
-def test_s18_an_unknown_model_is_not_found(ranker: Scripted, client: httpx2.Client) -> None:
+def test_s18_an_unknown_model_is_not_found(ranker: FakeRanker, client: httpx2.Client) -> None:
     """The names that there are stand in the refusal; the name that was asked for does not."""
     response = client.post("/v1/rerank", json={**ASKED, "model": "xyzzyplugh"})
 
@@ -337,7 +341,7 @@ def test_s18_an_unknown_model_is_not_found(ranker: Scripted, client: httpx2.Clie
 
 def test_s18_models_answer_to_their_names() -> None:
     """A name may be whole, its last part, or longer than the served one; without a name the first model answers."""
-    first, second = Scripted(model="org/first"), Scripted(model="second")
+    first, second = scripted(model="org/first"), scripted(model="second")
     names = {
         "org/first": "org/first",
         "first": "org/first",
@@ -358,30 +362,30 @@ def test_s18_models_answer_to_their_names() -> None:
     assert other.status_code == 404
     _refused(wrong, "model")
     assert by_path.status_code == 200
-    assert len(second.calls) == 3
+    assert len(second.asked) == 3
 
 
 def test_s18_any_model_can_be_accepted() -> None:
     """A server that is told so answers for names that it does not know."""
-    with serving(Scripted(), accept_any_model=True) as server, server.client() as client:
+    with serving(scripted(), accept_any_model=True) as server, server.client() as client:
         assert client.post("/v1/rerank", json={**ASKED, "model": "gpt"}).json()["model"] == "scripted"
 
 
 @pytest.mark.parametrize("member", ["instruction", "instruct"])
-def test_an_instruction_reaches_the_ranker(ranker: Scripted, client: httpx2.Client, member: str) -> None:
+def test_an_instruction_reaches_the_ranker(ranker: FakeRanker, client: httpx2.Client, member: str) -> None:
     """Both words for it are understood, and nothing is made up where there is none."""
     client.post("/v1/rerank", json={**ASKED, member: "find bears"})
-    told = ranker.calls[-1][2]
+    told = ranker.asked[-1]["instruction"]
     client.post("/v1/rerank", json=ASKED)
 
-    assert (told, ranker.calls[-1][2]) == ("find bears", None)
+    assert (told, ranker.asked[-1]["instruction"]) == ("find bears", None)
     _refused(client.post("/v1/rerank", json={**ASKED, member: 7}), member)
 
 
 def test_an_instruction_for_a_model_that_takes_none_is_refused() -> None:
     """It is refused by name, not silently dropped; a ranker that refuses it itself is believed."""
-    silent = Scripted(model="silent", error=InvalidInput("takes no instruction: 'xyzzyplugh'"))
-    with serving(Scripted(takes_instruction=False), silent) as server, server.client() as client:
+    silent = scripted(model="silent", fails=[InvalidInput("takes no instruction: 'xyzzyplugh'")])
+    with serving(scripted(says={"takes_instruction": False}), silent) as server, server.client() as client:
         _refused(client.post("/v1/rerank", json={**ASKED, "instruction": "xyzzyplugh"}), "instruction")
         said = _refused(client.post("/v1/rerank", json={**ASKED, "model": "silent", "instruction": "xyzzyplugh"}), None)
 
@@ -398,7 +402,7 @@ def _kinds(client: httpx2.Client, *requests: Json) -> list[tuple[str, float]]:
 
 def test_s39_the_kind_of_scores_can_be_chosen() -> None:
     """Scores are in [0, 1] unless a request asks otherwise, in our word or another's, and the reply says which."""
-    room = served(Scripted(lambda *_: 0.5), raw=Scripted(lambda *_: -3.0), own=Scripted(lambda *_: 7.0))
+    room = served(scripted(lambda *_: 0.5), raw=scripted(lambda *_: -3.0), own=scripted(lambda *_: 7.0))
     with serving(room) as server, server.client() as client:
         kinds = _kinds(
             client,
@@ -424,10 +428,10 @@ def test_s39_the_kind_of_scores_can_be_chosen() -> None:
 def test_s39_logits_are_logits() -> None:
     """NVIDIA's dialect calls its scores logits, and gets them where the model has any."""
     body = {"query": {"text": QUERY}, "passages": [{"text": "a"}]}
-    both = served(Scripted(lambda *_: 0.5), raw=Scripted(lambda *_: -3.0))
+    both = served(scripted(lambda *_: 0.5), raw=scripted(lambda *_: -3.0))
     with serving(both) as server, server.client() as client:
         assert client.post("/v1/ranking", json=body).json()["rankings"] == [{"index": 0, "logit": -3.0}]
-    with serving(Scripted(lambda *_: 0.5)) as server, server.client() as client:
+    with serving(scripted(lambda *_: 0.5)) as server, server.client() as client:
         assert client.post("/v1/ranking", json=body).json()["rankings"] == [{"index": 0, "logit": 0.5}]
 
 
@@ -472,14 +476,14 @@ def test_s21_bodies_are_utf_8(client: httpx2.Client, encoding: str) -> None:
 
 
 @pytest.mark.parametrize("half", [r"\ud800", r"\udfff", r"a\uD83Db", r"\ude00\ud83d"])
-def test_s22_half_a_surrogate_pair_is_replaced(ranker: Scripted, client: httpx2.Client, half: str) -> None:
+def test_s22_half_a_surrogate_pair_is_replaced(ranker: FakeRanker, client: httpx2.Client, half: str) -> None:
     """It is read as U+FFFD in every text, keys included, and can be sent back."""
     body = f'{{"query":"{half}","documents":["{half}",{{"{half}":"{half}"}}],"return_documents":true,"model":null}}'
 
     response = client.post("/v1/rerank", content=body)
 
     assert response.status_code == 200
-    assert "\ufffd" in ranker.calls[-1][0]
+    assert "\ufffd" in ranker.asked[-1]["query"]
     assert "\ufffd" in response.json()["results"][0]["document"]["text"]
 
 
@@ -488,12 +492,12 @@ def test_s22_half_a_surrogate_pair_is_replaced(ranker: Scripted, client: httpx2.
     ["\x00", "a\x00b", "\U0001f43c", "\u05e9\u05dc\u05d5\u05dd \u202e!", "a" + "\u0301" * 500_000, "\ufeff", "\u2028"],
     ids=["nul", "nul inside", "emoji", "rtl", "1 MB of accents", "bom", "line separator"],
 )
-def test_s22_any_text_is_scored_as_it_is(ranker: Scripted, client: httpx2.Client, text: str) -> None:
+def test_s22_any_text_is_scored_as_it_is(ranker: FakeRanker, client: httpx2.Client, text: str) -> None:
     """Every character that JSON can carry reaches the ranker and comes back unchanged."""
     response = client.post("/v1/rerank", json={**ASKED, "documents": [text], "return_documents": True})
 
     assert response.status_code == 200
-    assert ranker.calls[-1][1] == [text]
+    assert ranker.texts_asked[-1] == [text]
     assert response.json()["results"][0]["document"] == {"text": text}
 
 

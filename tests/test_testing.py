@@ -44,7 +44,12 @@ async def test_the_longest_gap_is_measured() -> None:
         time.sleep(0.3)  # noqa: ASYNC251 - the very thing that is to be noticed
 
     assert await longest_gap(block()) >= 0.3
-    assert min([await longest_gap(asyncio.sleep(0.3)) for _ in range(3)]) < 0.2
+    gap_s = 1.0
+    for _ in range(3):  # a busy machine is given another try
+        gap_s = min(gap_s, await longest_gap(asyncio.sleep(0.3)))
+        if gap_s < 0.2:
+            break
+    assert gap_s < 0.2
 
 
 def test_loading_is_counted() -> None:
@@ -97,6 +102,7 @@ def test_the_pages_own_classes_keep_their_contracts(tmp_path: Path, monkeypatch:
     (tmp_path / "acme_rerank.py").write_text(adapter)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("resift.testing.rankers.hooks._MOST_DOCUMENTS", 50)  # no number would make this ranker slow
     shown: dict[str, Any] = {}
     for code in (ranker, contract):
         exec(code, shown)  # noqa: S102 - our own page

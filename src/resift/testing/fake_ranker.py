@@ -6,7 +6,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +21,11 @@ _PATIENCE_S, _GLANCE_S = 30.0, 0.01
 def checksum(query: str, text: str, instruction: str | None) -> float:
     """Score a text by its checksum: the same everywhere, and of few values, so that there are ties."""
     return zlib.crc32(f"{query}|{text}|{instruction}".encode(errors="replace")) % 7 / 4
+
+
+def one(text: str) -> int:
+    """Count a text as one token, so that usage says how many documents were read."""
+    return 1
 
 
 @dataclass(eq=False)
@@ -40,8 +45,8 @@ class FakeRanker:
     """Returns the score of a query, a document's text and an instruction. What it returns is passed on as it is."""
 
     _: KW_ONLY
-    says: Mapping[str, Any] = field(default_factory=dict)
-    """What it says of itself, by the names that `resift.Described` has; about all others it is silent."""
+    says: InitVar[Mapping[str, Any] | None] = None
+    """What it says of itself, by the names that `resift.Described` has; each becomes an attribute."""
 
     drops: frozenset[str] = frozenset()
     """Texts that get no score: `missing` names them in a ranking."""
@@ -49,8 +54,8 @@ class FakeRanker:
     cuts: frozenset[str] = frozenset()
     """Texts that count as truncated."""
 
-    counts: bool = True
-    """Whether it says how many tokens it read: one for every document."""
+    counts: Callable[[str], int] | None = one
+    """Returns how many tokens a text has; with None it does not say how many it read."""
 
     renumber: Callable[[int], int] | None = None
     """Returns what stands in a ranking instead of a document's own index."""
@@ -81,21 +86,19 @@ class FakeRanker:
 
     _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
 
-    def __getattr__(self, name: str) -> Any:
-        says = self.__dict__.get("says", {})
-        if name in says:
-            return says[name]
-        raise AttributeError(f"this FakeRanker says nothing of its {name!r}; what it says is in `says`")
+    def __post_init__(self, says: Mapping[str, Any] | None) -> None:
+        vars(self).update(says or {})
 
     def __repr__(self) -> str:
         return f"FakeRanker({self.model!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy does as this one does; it has been asked nothing."""
-        return {**self.__dict__, "_lock": None, "gate": None, "asked": [], "at_once": 0}
+        """Return what a copy does as this one does; nothing holds it back, and it has been asked nothing."""
+        counts = dict.fromkeys(("at_once", "most_at_once", "cancelled", "closed"), 0)
+        return {**vars(self), **counts, "asked": [], "fails": list(self.fails), "gate": None, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
+        vars(self).update(state, _lock=threading.Lock())
 
     @property
     def texts_asked(self) -> list[list[Document]]:
@@ -268,7 +271,7 @@ class _Call:
             tuple(self._hit(kept[place], scores[place]) for place in self.cut.apply(scores)),
             model=ranker.model,
             truncated=sum(texts[at] in ranker.cuts for at in kept),
-            usage=Usage(len(texts)) if ranker.counts else None,
+            usage=Usage(sum(map(ranker.counts, texts))) if ranker.counts else None,
             elapsed_s=time.perf_counter() - self.started,
             missing=tuple(at for at, text in enumerate(texts) if text in ranker.drops),
         )

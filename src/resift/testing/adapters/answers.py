@@ -33,14 +33,15 @@ class Answers(AdapterHooks):
             assert self.asked({"model": "m", "base_url": endpoint.url}) == expected
 
     def test_a_given_ranker_answers(self) -> None:
-        """The component asks the ranker that it was given, for all documents, and keeps its order and scores."""
+        """The component asks the ranker that it was given, keeps its order and scores, and leaves it open."""
         self.needs("ranker")
         ranker = FakeRanker()
         expected = _places(FakeRanker().rank(QUERY, list(TEXTS)))
 
         assert self.asked({"ranker": ranker}) == expected
         assert [call["query"] for call in ranker.asked] == [QUERY, QUERY]
-        assert all(len(call["documents"]) == len(TEXTS) for call in ranker.asked)
+        assert all(len(documents) == len(TEXTS) for documents in ranker.texts_asked)
+        assert not ranker.closed, "a ranker is its owner's to close"
 
     def test_no_documents_ask_nobody(self) -> None:
         """Where there are no documents there is no answer, and nobody is asked."""
@@ -73,8 +74,8 @@ class Answers(AdapterHooks):
         ranker = FakeRanker(scorer=lambda query, text, instruction: float(len(text)))
 
         found = dict(self.asked({"ranker": ranker}, texts))
-        for at, text in enumerate(texts):
-            assert not text.strip() or found.get(at) == len(text), f"document {at} has the score {found.get(at)}"
+        lengths = {at: len(text) for at, text in enumerate(texts) if text.strip()}
+        assert {at: found.get(at) for at in lengths} == lengths
 
     def test_scores_are_python_floats(self) -> None:
         """A score can be written as JSON, whatever kind of number the ranker gave."""
@@ -137,7 +138,7 @@ class Answers(AdapterHooks):
             made: AdapterSettings = {"model": "m", "base_url": endpoint.url, "options": {"scores": "logits"}}
             raw, scaled = self.asked(made), self.asked({**made, "normalize": True})
 
-        self._require_scaled(scaled, raw)
+        _require_scaled(scaled, raw)
 
     def test_normalize_may_be_given_at_the_call(self) -> None:
         """`normalize` of one call comes before that of the component, False too."""
@@ -148,14 +149,13 @@ class Answers(AdapterHooks):
             raw = self.asked({**made, "normalize": True}, normalize=False)
             scaled = self.asked({**made, "normalize": False}, normalize=True)
 
-        self._require_scaled(scaled, raw)
+        _require_scaled(scaled, raw)
 
-    def _require_scaled(self, scaled: Places, raw: Places) -> None:
-        assert [at for at, _ in scaled] == [at for at, _ in raw]
-        for (_, score), (_, logit) in zip(scaled, raw, strict=True):
-            assert score is not None
-            assert logit is not None
-            assert math.isclose(score, 1 / (1 + math.exp(-logit)), abs_tol=1e-6)
+
+def _require_scaled(scaled: Places, raw: Places) -> None:
+    """Demand the same documents, with the sigmoid of their scores."""
+    sigmoids = [(at, round(1 / (1 + math.exp(-(logit or 0.0))), 6)) for at, logit in raw]
+    assert [(at, round(score or 0.0, 6)) for at, score in scaled] == sigmoids
 
 
 def _places(ranking: Ranking) -> Places:

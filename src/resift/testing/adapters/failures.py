@@ -1,7 +1,6 @@
 """What an adapter does when the ranker fails: raise, or pass the documents on as they came."""
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from resift.errors import (
@@ -11,6 +10,7 @@ from resift.errors import (
     ModelNotFound,
     ModelUnsupported,
     Overloaded,
+    ResiftError,
     ScoringFailed,
 )
 from resift.testing.adapters.hooks import QUERY, TEXTS, AdapterHooks, Places
@@ -38,14 +38,14 @@ class Failures(AdapterHooks):
         """A ranker that scores by NaN or infinity has failed; what it says orders nothing."""
         self.needs("ranker")
         for bad in (float("nan"), float("inf"), float("-inf")):
-            self._is_a_failure(scorer=lambda *_, bad=bad: bad)
+            self._is_a_failure(f"the score {bad}", scorer=lambda *_, bad=bad: bad)
 
     def test_a_ranking_is_of_the_callers_documents(self) -> None:
         """A ranker that names a document twice, or one that is not there, has failed."""
         self.needs("ranker")
-        numberings: tuple[Callable[[int], int], ...] = (lambda at: 0, lambda at: at + 1, lambda at: at - 1)
-        for renumber in numberings:
-            self._is_a_failure(renumber=renumber)
+        self._is_a_failure("the index 0 for each document", renumber=lambda at: 0)
+        self._is_a_failure("indices from 1", renumber=lambda at: at + 1)
+        self._is_a_failure("indices from -1", renumber=lambda at: at - 1)
 
     def test_documents_may_pass_as_they_came(self) -> None:
         """With on_error="pass" a failure gives the documents in the order in which they came, without scores."""
@@ -89,12 +89,12 @@ class Failures(AdapterHooks):
         assert raised.error is error
         assert later.error is error
 
-    def _is_a_failure(self, **behaviour: Any) -> None:
+    def _is_a_failure(self, said: str, **behaviour: Any) -> None:
         """Demand that what such a ranker says is raised, or passed as any other failure is."""
         component = self.make(ranker=FakeRanker(**behaviour))
-        with raises(Exception, by="rerank"):
+        with raises(ResiftError, by=f"rerank by a ranker that gives {said}"):
             self.rerank(component, QUERY, TEXTS)
-        with raises(Exception, by="arerank"):
+        with raises(ResiftError, by=f"arerank by a ranker that gives {said}"):
             run(self.arerank(component, QUERY, TEXTS))
         if "on_error" not in self.lacks:
             assert self.asked({"ranker": FakeRanker(**behaviour), "on_error": "pass"}) == _PASSED

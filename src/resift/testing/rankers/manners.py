@@ -9,10 +9,10 @@ from unittest import SkipTest
 from resift.testing.rankers.hooks import RankerHooks
 from resift.testing.watching import longest_gap
 from resift.testing.ways import run
-from resift.types import Described, Ranker, Ranking
+from resift.types import Ranker, Ranking
 
 _THREADS, _CALLS, _ATTEMPTS = 8, 24, 3
-_GAP_S = 0.15  # what a busy machine may make anybody wait
+_TELLING_S = 0.3  # in half of that a coroutine gets its turn on a busy machine too
 
 
 class Manners(RankerHooks):
@@ -21,20 +21,22 @@ class Manners(RankerHooks):
     def test_it_is_a_ranker(self) -> None:
         """It has all that a `resift.Ranker` has, and its model has a name."""
         with self.ranker() as ranker:
-            assert isinstance(ranker, Ranker)
+            lacks = [name for name in vars(Ranker) if not name.startswith("_") and not hasattr(ranker, name)]
+            assert not lacks, f"a resift.Ranker also has {', '.join(lacks)}"
+            assert isinstance(ranker, Ranker), "a resift.Ranker can be used in `with` and `async with`"
             assert isinstance(ranker.model, str)
             assert ranker.model
 
     def test_what_it_says_of_itself_is_of_its_kind(self) -> None:
-        """A ranker that says what its scores depend on says it in the words of `resift.Described`."""
+        """Whatever a ranker says of itself, it says in the words of `resift.Described`."""
         with self.ranker() as ranker:
-            if not isinstance(ranker, Described):
-                return
-            assert isinstance(ranker.identity, str)
-            assert "\n" not in ranker.identity
-            assert isinstance(ranker.listwise, bool)
-            assert isinstance(ranker.takes_instruction, bool)
-            assert ranker.max_length is None or ranker.max_length > 0
+            identity, max_length = getattr(ranker, "identity", ""), getattr(ranker, "max_length", None)
+            assert isinstance(identity, str)
+            assert "\n" not in identity
+            assert max_length is None or max_length > 0
+            for name in ("listwise", "takes_instruction"):
+                said = getattr(ranker, name, False)
+                assert isinstance(said, bool), f"{name} is {said!r}, neither True nor False"
 
     def test_threads_may_share_it(self) -> None:
         """Threads that rank at the same time get what each would get alone."""
@@ -71,14 +73,15 @@ class Manners(RankerHooks):
             raise SkipTest("frees_the_loop is False")
         with self.ranker() as ranker:
             documents = list(self.long_documents(ranker))
-            started = time.perf_counter()
-            ranker.rank(f"{self.query} again", documents)
-            took_s, gaps = time.perf_counter() - started, []
-            for attempt in range(_ATTEMPTS):
-                gaps.append(run(longest_gap(ranker.arank(f"{self.query} {attempt}", documents))))
-                if gaps[-1] < max(_GAP_S, took_s / 2):
+            for attempt in range(_ATTEMPTS):  # a busy machine is given another try
+                started = time.perf_counter()
+                gap_s = run(longest_gap(ranker.arank(f"{self.query} {attempt}", documents)))
+                took_s = time.perf_counter() - started
+                if took_s < _TELLING_S:
+                    raise SkipTest(f"{took_s:.2f} s are too short to tell; long_documents may return more documents")
+                if gap_s < took_s / 2:
                     return
-            raise AssertionError(f"the event loop stood still for {min(gaps):.2f} s of a call of {took_s:.2f} s")
+            raise AssertionError(f"the event loop stood still for {gap_s:.2f} s of a call of {took_s:.2f} s")
 
     def test_a_pickled_one_ranks_the_same(self) -> None:
         """A ranker that went through pickle gives the same scores."""
