@@ -25,6 +25,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnablePassthrough
 from langchain_core.vectorstores import InMemoryVectorStore
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from langchain_resift import ResiftRerank, ResiftRetriever
@@ -104,7 +105,7 @@ def chain(retriever: BaseRetriever) -> Runnable[str, str]:
 
 
 def _table(question: str, before: Sequence[Document], after: Sequence[Document]) -> Table:
-    table = Table(title=f"[bold]{question}[/]", title_justify="left")
+    table = Table(title=f"[bold]{escape(question)}[/]", title_justify="left")
     table.add_column("now", justify="right")
     table.add_column("was", justify="right", style="dim")
     table.add_column("score", justify="right")

@@ -10,6 +10,7 @@ import logging
 import math
 import pickle
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,10 @@ def test_a_strangers_words_stay_out_of_the_log(way: str, caplog: pytest.LogCaptu
     """What a caller's own ranker raises may hold texts: the log has its type only."""
     reranker = Reranker(ranker=FakeRanker(fails=[RuntimeError(f"cannot rank {DOCUMENTS[0]}")]), on_error="pass")
 
-    assert isinstance(_placement(reranker, way).error, RuntimeError)
+    error = _placement(reranker, way).error
+
+    assert isinstance(error, RuntimeError)
+    assert error.__traceback__ is None  # nor does the error keep the frames that hold them
     assert "RuntimeError" in caplog.text
     assert DOCUMENTS[0] not in caplog.text
 
@@ -104,6 +108,13 @@ def test_many_queries_share_one_go() -> None:
     assert reranker.score_many([("1", [])]) == [[]]
     assert reranker.score_many([]) == []
     assert len(ranker.asked) == 2
+
+
+@pytest.mark.parametrize("renumber", [lambda index: 0, lambda index: index + 1, lambda index: index - 1])
+def test_many_queries_get_no_score_of_anothers(renumber: Callable[[int], int]) -> None:
+    """A ranker that names a document twice, or one that nobody handed in, has failed."""
+    with pytest.raises(resift.ScoringFailed, match="named a document twice, or one that is not among the 3"):
+        Reranker(ranker=FakeRanker(renumber=renumber)).score_many([(QUERY, DOCUMENTS)])
 
 
 def test_many_queries_have_every_score_or_none() -> None:

@@ -222,7 +222,9 @@ class Reranker:
             return self._source
         if isinstance(self._source, Given):
             raise InvalidInput(f"normalize={normalize!r} cannot change the scores of a given ranker; leave it out")
-        return self._rescaled.setdefault(normalize, Opening(self._source.opener.normalized(normalize)))
+        if normalize not in self._rescaled:
+            self._rescaled.setdefault(normalize, Opening(self._source.opener.normalized(normalize)))
+        return self._rescaled[normalize]
 
     def _passes(self, error: Exception) -> bool:
         """Whether documents are passed on as they came when this goes wrong."""

@@ -43,10 +43,13 @@ def test_it_is_a_cross_encoder_of_langchain() -> None:
 
 def test_each_pair_gets_its_own_score() -> None:
     """Pairs of several queries, mixed and repeated, come back scored in their order, as resift scores them alone."""
-    scores = ResiftCrossEncoder(ranker=FakeRanker(scorer=_overlap)).score(PAIRS)
+    expected = [FakeRanker().score(query, [text])[0] for query, text in PAIRS]
+    scores = ResiftCrossEncoder(ranker=FakeRanker()).score(PAIRS)
 
-    assert scores == [_overlap(query, text) for query, text in PAIRS]
+    assert scores == expected
+    assert len({*expected}) == len({*PAIRS}) == 4  # so that none may stand in another's place
     assert {type(score) for score in scores} == {float}
+    assert ResiftCrossEncoder(ranker=FakeRanker()).score(pair for pair in PAIRS) == expected
 
 
 def test_the_pairs_of_a_query_are_one_call() -> None:
@@ -82,7 +85,7 @@ def test_no_pairs_are_no_scores() -> None:
 def test_migration_changes_no_number(checkpoint: Path) -> None:
     """With `HuggingFaceCrossEncoder`'s own arguments, scores are those that it returned."""
     kwargs: dict[str, Any] = {"device": "cpu", "max_length": 64, "local_files_only": True}
-    encoder = ResiftCrossEncoder.model_validate({"model_name": str(checkpoint), "model_kwargs": kwargs})
+    encoder = ResiftCrossEncoder(model_name=str(checkpoint), model_kwargs=kwargs)
     pairs = [(QUERY, text) for text in DOCUMENTS]
 
     assert encoder.score(pairs) == pytest.approx(_theirs(checkpoint, pairs, **kwargs), abs=1e-5)
@@ -104,13 +107,13 @@ def test_migration_changes_no_number_of_bge_models(tmp_path: Path) -> None:
 
 def test_both_names_mean_the_same() -> None:
     """`model_name` is `model`, `model_kwargs` are `options`; both names at once are refused."""
-    given = ResiftCrossEncoder.model_validate({"model_name": "lexical", "model_kwargs": {"max_length": 64}})
+    given = ResiftCrossEncoder(model_name="lexical", model_kwargs={"max_length": 64})
 
     assert (given.model, given.options) == ("lexical", {"max_length": 64})
     with pytest.raises(ValidationError, match="model_name"):
-        ResiftCrossEncoder.model_validate({"model": "lexical", "model_name": "lexical"})
+        ResiftCrossEncoder(model="lexical", model_name="lexical")
     with pytest.raises(ValidationError, match="cache_dir"):
-        ResiftCrossEncoder.model_validate({"model_kwargs": {"cache_folder": "models"}})
+        ResiftCrossEncoder(model_kwargs={"cache_folder": "models"})
 
 
 def test_here_and_there_agree() -> None:
@@ -221,8 +224,3 @@ def _theirs(checkpoint: Path, pairs: list[tuple[str, str]], **model_kwargs: Any)
     cross_encoder = pytest.importorskip("sentence_transformers").CrossEncoder
     scores: list[float] = cross_encoder(str(checkpoint), **model_kwargs).predict(pairs).tolist()
     return scores
-
-
-def _overlap(query: str, text: str, instruction: str | None = None) -> float:
-    """Score by the words that both have: exact, and easy to see."""
-    return float(len(set(query.casefold().split()) & set(text.casefold().split())))

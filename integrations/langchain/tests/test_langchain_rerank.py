@@ -193,6 +193,13 @@ def test_l5_an_earlier_score_is_not_taken_for_a_new_one() -> None:
     ]
 
 
+@pytest.mark.parametrize("key", ["score_key", "keep_retrieval_score"])
+def test_l5_an_empty_text_is_no_place(key: str) -> None:
+    """A key without a letter is refused."""
+    with pytest.raises(ValidationError, match=key):
+        ResiftRerank.model_validate({key: ""})
+
+
 @pytest.mark.parametrize(
     ("score_key", "keep"),
     [
@@ -233,7 +240,18 @@ def test_l10_top_n_keeps_the_best(ask: Compress) -> None:
     assert kept(1, top_n=None) == [1]
 
 
-@pytest.mark.parametrize("top_n", [0, -1, True, 2.0, "2"])
+@both_ways
+def test_l10_numpys_numbers_are_numbers(ask: Compress) -> None:
+    """A `top_n` that numpy counted and a threshold that numpy computed are taken, as settings and at the call."""
+    given = documents("1 a", "3 b", "2 c")
+    rerank = ResiftRerank(ranker=ranker(), top_n=np.int64(2), score_threshold=np.float32(2.5))  # type: ignore[arg-type]
+
+    assert type(rerank.top_n) is int
+    assert positions(ask(rerank, given, QUERY)) == [1]
+    assert positions(ask(rerank, given, QUERY, top_n=np.int64(2), score_threshold=np.float32(1))) == [1, 2]
+
+
+@pytest.mark.parametrize("top_n", [0, -1, True, 2.0, "2", np.arange(2)])
 def test_l10_a_top_n_that_keeps_nothing_is_refused(top_n: Any) -> None:
     """A `top_n` below 1, or that is no whole number, is a ValueError: at construction, when assigned, at the call."""
     rerank = ResiftRerank(ranker=ranker(), top_n=3)
@@ -307,6 +325,8 @@ def test_l13_a_blank_query_is_a_mistake(ask: Compress, on_error: Any, query: str
 
     with pytest.raises(resift.InvalidInput, match="blank"):
         ask(ResiftRerank(ranker=fake, on_error=on_error), documents("1 a"), query)
+    with pytest.raises(resift.InvalidInput, match="blank"):  # before any model is looked for
+        ask(ResiftRerank(model="nobody/nothing", on_error=on_error), documents("1 a"), query)
     assert fake.asked == []
 
 
@@ -433,6 +453,25 @@ def test_an_instruction_reaches_the_ranker(ask: Compress) -> None:
     ask(rerank, documents("1 a"), QUERY, instruction="find fish")
 
     assert [call["instruction"] for call in fake.asked] == ["find bears", "find birds", "find fish"]
+
+
+def test_fields_given_later_do_not_count() -> None:
+    """A list of fields that its owner changes later changes nothing here, and copies cannot change each other's."""
+    fields = ["title"]
+    rerank = ResiftRerank(fields=fields)
+    fields.append("text")
+
+    assert rerank.fields == ("title",)
+    assert copy.deepcopy(rerank).fields == ("title",)
+    assert json.loads(rerank.model_dump_json())["fields"] == ["title"]
+
+
+@pytest.mark.parametrize("given", [None, "a panda", Document("a panda")])
+@both_ways
+def test_what_is_no_list_is_named(ask: Compress, given: Any) -> None:
+    """Something that is no list of documents is refused by what it is, and no text of it is shown."""
+    with pytest.raises(resift.InvalidInput, match=f"must be a list of Documents, not {type(given).__name__};"):
+        ask(ResiftRerank(), given, QUERY)
 
 
 @both_ways

@@ -123,17 +123,21 @@ async def test_a_call_knows_better_than_the_retriever_and_it_better_than_the_rer
 
 
 async def test_no_documents_at_all_are_no_number() -> None:
-    """A `k` below 1 is refused at construction, at assignment and at the call."""
+    """A `k` below 1 is refused at construction, at assignment and at the call, before anything is retrieved. L10."""
     with pytest.raises(ValidationError, match=r"k\n.*greater than or equal to 1"):
         retriever(k=0)
-    asked = retriever()
+    with pytest.raises(ValidationError, match="valid integer"):
+        retriever(k=True)
+    shelf = Shelf()
+    asked = retriever(shelf)
     with pytest.raises(ValidationError, match="greater than or equal to 1"):
         asked.k = -1
-    for k in (0, -1):
-        with pytest.raises(resift.InvalidInput, match="top_n"):
+    for k in (0, -1, True, "2"):
+        with pytest.raises(resift.InvalidInput, match="k must be a whole number from 1 up"):
             asked.invoke(QUERY, k=k)
-        with pytest.raises(resift.InvalidInput, match="top_n"):
-            await asked.ainvoke(QUERY, k=k)
+        with pytest.raises(resift.InvalidInput, match="top_n must be a whole number from 1 up"):
+            await asked.ainvoke(QUERY, top_n=k)
+    assert shelf.told == []
 
 
 def test_one_number_has_one_value() -> None:
@@ -155,8 +159,27 @@ def test_k_can_be_configured() -> None:
 
 def test_a_misspelt_setting_is_refused() -> None:
     """What the retriever does not know raises instead of being ignored. L21."""
-    with pytest.raises(ValidationError, match="rerankr"):
-        ResiftRetriever(base_retriever=Shelf(), reranker=ResiftRerank(), rerankr=ResiftRerank())  # type: ignore[call-arg]
+    with pytest.raises(ValidationError, match="there is no setting 'rerankr'; did you mean 'reranker'"):
+        ResiftRetriever(base_retriever=Shelf(), rerankr=ResiftRerank())  # type: ignore[call-arg]
+    with pytest.raises(ValidationError, match="there is no setting 'rerankr'; did you mean 'reranker'"):
+        retriever().rerankr = ResiftRerank()  # type: ignore[attr-defined]
+
+
+def test_a_setting_of_the_rerankers_is_sent_there() -> None:
+    """The reranker's settings are not the retriever's: the error says where they go, and shows none of their values."""
+    for make in (
+        lambda: ResiftRetriever(base_retriever=Shelf(), model="m", base_url="http://localhost:9", api_key=KEY),  # type: ignore[call-arg]
+        lambda: setattr(retriever(), "api_key", KEY),
+        lambda: ResiftRetriever(base_retriever=Shelf(), reranker={"api_key": KEY}),  # type: ignore[arg-type]
+        lambda: ResiftRetriever(base_retriever=Shelf(), reranker=[KEY]),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValidationError) as caught:
+            make()
+        assert KEY not in f"{caught.value} {caught.value.errors()}"
+    with pytest.raises(
+        ValidationError, match=r"there is no setting 'model'; say reranker=ResiftRerank\(model=\.\.\.\)"
+    ):
+        ResiftRetriever(base_retriever=Shelf(), model="m")  # type: ignore[call-arg]
 
 
 def test_what_cannot_find_is_refused() -> None:

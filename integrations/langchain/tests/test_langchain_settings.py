@@ -49,7 +49,7 @@ def shown(component: ResiftRerank) -> str:
             json.dumps(dumpd(component)),
             dumps(component),
             repr(copy.deepcopy(component)),
-            str(list(component)[2]),
+            str(dict(component)["api_key"]),
         ]
     )
 
@@ -115,12 +115,18 @@ def test_l16_headers_are_keys_too() -> None:
         lambda: ResiftRerank(base_url="http://127.0.0.1:9", api_key=KEY, topn=1),  # type: ignore[call-arg, arg-type]
         lambda: ResiftRerank(base_url="http://127.0.0.1:9", api_key=KEY, options={"timeout": 1}),  # type: ignore[arg-type]
         lambda: ResiftRerank(api_key=KEY),  # type: ignore[arg-type]
+        lambda: ResiftRerank(base_url="http://127.0.0.1:9", api_key=[KEY]),  # type: ignore[arg-type]
+        lambda: ResiftRerank(base_url="http://127.0.0.1:9", api_key=SecretStr(KEY), top_n=0),
+        lambda: ResiftRerank(base_url="http://127.0.0.1:9", options=[("headers", {"Authorization": KEY})]),  # type: ignore[arg-type]
+        lambda: ResiftRerank(model=FakeRanker(KEY)),  # type: ignore[arg-type]
         lambda: ResiftRerank(base_url="http://127.0.0.1:9", api_key=f"{KEY}\n"),  # type: ignore[arg-type]
         lambda: ResiftRerank(base_url=f"http://user:{KEY}@127.0.0.1:9"),
         lambda: setattr(keyed(), "api_key", SecretStr(f"{KEY}-2")),
         lambda: setattr(keyed(), "api_key", f"{KEY}-2"),
         lambda: setattr(keyed(), "apikey", f"{KEY}-2"),
         lambda: setattr(keyed(), "options", {"headers": {"Authorization": KEY}}),
+        lambda: setattr(keyed(), "instruction", [KEY]),
+        lambda: setattr(keyed(), "compress_documents", KEY),
     ],
 )
 def test_l16_errors_hold_no_key(make: Callable[[], Any]) -> None:
@@ -236,6 +242,7 @@ def test_l17_an_updated_copy_asks_the_updated_ranker() -> None:
     [
         ({"topn": 3}, "there is no setting 'topn'; did you mean 'top_n'?"),
         ({"model_id": "x"}, "there is no setting 'model_id'; did you mean 'model'?"),
+        ({"cohere_api_key": KEY}, "there is no setting 'cohere_api_key'; did you mean 'api_key'?"),
         ({"device": "cpu"}, "there is no setting 'device'; say options={'device': ...}"),
         ({"timeout_s": 3}, "there is no setting 'timeout_s'; say options={'timeout_s': ...}"),
         ({"options": {"max_lenght": 1}}, "there is no option 'max_lenght'; did you mean 'max_length'?"),
@@ -245,6 +252,10 @@ def test_l17_an_updated_copy_asks_the_updated_ranker() -> None:
         ({"ranker": FakeRanker(), "model": "x"}, "a ranker has settings of its own; leave out model"),
         ({"ranker": FakeRanker(), "normalize": False}, "a ranker has settings of its own; leave out normalize"),
         ({"ranker": "lexical"}, "ranker must be a Ranker"),
+        (
+            {"model": FakeRanker()},
+            "model must be a model's name or directory, not FakeRanker; a Ranker goes to ranker=",
+        ),
         ({"base_url": "127.0.0.1:9"}, "must begin with http"),
         ({"on_error": "ignore"}, "Input should be 'raise' or 'pass'"),
     ],
@@ -283,6 +294,30 @@ def test_what_is_assigned_counts() -> None:
     (found,) = component.compress_documents(DOCUMENTS, QUERY)
 
     assert found.metadata == {"score": 19.0}
+
+
+def test_a_subclass_may_have_what_pydantic_lets_it_have() -> None:
+    """Fields and properties of one's own class of reranker work, and its misspelt settings are refused as well."""
+
+    class Own(ResiftRerank):
+        tenant: str = "zoo"
+
+        @property
+        def best(self) -> int | None:
+            return self.top_n
+
+        @best.setter
+        def best(self, best: int) -> None:
+            self.top_n = best
+
+    own = Own(tenant="park")
+    own.best = 2
+
+    assert own.top_n == 2
+    assert own.model_copy(update={"top_n": 3}) == Own(tenant="park", top_n=3)
+    assert copy.deepcopy(own) == own
+    with pytest.raises(ValidationError, match="did you mean 'tenant'"):
+        Own(tenent="park")  # type: ignore[call-arg]
 
 
 def test_options_given_later_do_not_count() -> None:
@@ -338,7 +373,6 @@ def test_the_package_shows_its_classes() -> None:
 OLD_CORE = """
 import sys
 sys.modules["langchain_core.cross_encoders"] = None  # as before langchain-core 1.2.19
-sys.modules["langchain_classic"] = None
 sys.modules["langchain_classic"] = None  # where it was then
 from langchain_resift import ResiftRerank, ResiftRetriever
 try:

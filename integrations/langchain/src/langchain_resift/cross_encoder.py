@@ -1,14 +1,14 @@
 """resift as a cross-encoder, for code that is written around LangChain's `BaseCrossEncoder`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, SecretStr
 
 from langchain_resift.settings import RankerSettings
-from resift import InvalidInput, MissingDependency
+from resift import InvalidInput, MissingDependency, Ranker
 
 try:
     from langchain_core.cross_encoders import BaseCrossEncoder
@@ -47,7 +47,23 @@ class ResiftCrossEncoder(RankerSettings, BaseCrossEncoder):
     )
     """The other options of `resift.load`, or with a `base_url` those of `resift.connect`."""
 
-    def score(self, text_pairs: Sequence[tuple[str, str]]) -> list[float]:
+    if TYPE_CHECKING:  # who would not know the other names
+
+        def __init__(
+            self,
+            *,
+            model: str | Path | None = None,
+            model_name: str | Path | None = None,
+            base_url: str | None = None,
+            api_key: SecretStr | None = None,
+            normalize: bool | None = None,
+            instruction: str | None = None,
+            options: Mapping[str, Any] | None = None,
+            model_kwargs: Mapping[str, Any] | None = None,
+            ranker: Ranker | None = None,
+        ) -> None: ...
+
+    def score(self, text_pairs: Iterable[tuple[str, str]]) -> list[float]:
         """
         Return one score per pair, in their order; pairs of several queries are scored together.
 
@@ -55,13 +71,14 @@ class ResiftCrossEncoder(RankerSettings, BaseCrossEncoder):
             InvalidInput: what is no pair of texts, and a blank query.
             ResiftError: a pair could not be scored.
         """
+        pairs = list(text_pairs)
         places: dict[str, list[int]] = {}
-        for at, pair in enumerate(text_pairs):
+        for at, pair in enumerate(pairs):
             places.setdefault(_query(pair, at), []).append(at)
-        requests = [(query, [text_pairs[at][1] for at in asked]) for query, asked in places.items()]
+        requests = [(query, [pairs[at][1] for at in asked]) for query, asked in places.items()]
         answers = self._reranker.score_many(requests, instruction=self.instruction)
         scores = dict(zip(chain.from_iterable(places.values()), chain.from_iterable(answers), strict=True))
-        return [scores[at] for at in range(len(text_pairs))]
+        return [scores[at] for at in range(len(pairs))]
 
 
 def _query(pair: object, at: int) -> str:

@@ -1,7 +1,7 @@
 """A document compressor that puts documents in order of relevance and keeps the best."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.callbacks import Callbacks
@@ -9,7 +9,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import Field, ValidationInfo, field_validator
 
 import resift
-from langchain_resift.settings import RankerSettings, wrong
+from langchain_resift.settings import Count, RankerSettings, wrong
 from langchain_resift.tracing import atraced, traced
 from resift.adapting import OnError, Placement
 
@@ -36,7 +36,7 @@ class ResiftRerank(RankerSettings, BaseDocumentCompressor):
     ['The panda is a bear.']
     """
 
-    top_n: int | None = Field(default=None, ge=1, strict=True)
+    top_n: Count | None = None
     """How many documents to keep; all if not given."""
 
     score_threshold: float | None = Field(default=None, allow_inf_nan=False, strict=True)
@@ -68,7 +68,7 @@ class ResiftRerank(RankerSettings, BaseDocumentCompressor):
     def _require_no_content(cls, fields: Sequence[str] | None) -> Sequence[str] | None:
         if _CONTENT in (fields or ()):
             raise wrong(f"{_CONTENT!r} is what the page content is called, which is read anyway; leave it out")
-        return fields
+        return None if fields is None else tuple(fields)  # which copies share
 
     # fields are checked, not the model: pydantic keeps an assigned value that a validator of the model has refused
     @field_validator("score_key", "keep_retrieval_score")
@@ -76,6 +76,8 @@ class ResiftRerank(RankerSettings, BaseDocumentCompressor):
     def _require_distinct_keys(cls, given: bool | str, info: ValidationInfo) -> bool | str:  # noqa: FBT001 - pydantic's form
         found: dict[str, Any] = {**info.data, str(info.field_name): given}
         keys = [_ERROR_KEY, found.get("score_key"), _retrieval_key(found.get("keep_retrieval_score", False))]
+        if "" in keys:
+            raise wrong("an empty text is no key; say True for 'retrieval_score'")
         if len(set(keys)) < len(keys):
             raise wrong(f"{', '.join(repr(key) for key in keys if key)} must be different keys; choose another")
         return given
@@ -189,8 +191,11 @@ def _retrieval_key(keep: bool | str) -> str | None:  # noqa: FBT001 - the settin
     return keep if isinstance(keep, str) else "retrieval_score" if keep else None
 
 
-def _read(documents: Sequence[Document]) -> list[Document]:
+def _read(documents: Iterable[Document]) -> list[Document]:
     """Return the documents as a list, or say which of them is none."""
+    if isinstance(documents, str | Document) or not isinstance(documents, Iterable):
+        kind = type(documents).__name__
+        raise resift.InvalidInput(f"documents must be a list of Documents, not {kind}; put a single one into a list")
     given = list(documents)
     for at, document in enumerate(given):
         if not isinstance(document, Document):

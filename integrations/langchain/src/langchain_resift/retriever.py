@@ -5,13 +5,15 @@ from typing import Any
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, RetrieverLike
-from pydantic import AliasChoices, ConfigDict, Field
+from pydantic import AliasChoices, Field
 
 from langchain_resift.rerank import ResiftRerank
+from langchain_resift.settings import CheckedSettings, Count
 from resift import InvalidInput
+from resift.amounts import whole
 
 
-class ResiftRetriever(BaseRetriever):
+class ResiftRetriever(CheckedSettings, BaseRetriever):
     """
     Retrieves with one retriever, and has a reranker put what that finds in order.
 
@@ -26,17 +28,13 @@ class ResiftRetriever(BaseRetriever):
     ['The giant panda is a bear.']
     """
 
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True, validate_assignment=True
-    )
-
     base_retriever: RetrieverLike
     """What finds the documents: a retriever, or any runnable from a query to documents. Let it find more than `k`."""
 
     reranker: ResiftRerank
     """What puts them in order."""
 
-    k: int | None = Field(default=None, ge=1, validation_alias=AliasChoices("k", "top_n"))
+    k: Count | None = Field(default=None, validation_alias=AliasChoices("k", "top_n"))
     """
     How many documents to return; as the reranker's `top_n` says if not given.
 
@@ -49,19 +47,28 @@ class ResiftRetriever(BaseRetriever):
     ) -> list[Document]:
         top_n = self._limit(options)
         found = self.base_retriever.invoke(query, {"callbacks": run_manager.get_child()}, **options)
-        return list(self.reranker.compress_documents(found, query, run_manager.get_child(), top_n=top_n))
+        return self.reranker.compress_documents(found, query, run_manager.get_child(), top_n=top_n)
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
         top_n = self._limit(options)
         found = await self.base_retriever.ainvoke(query, {"callbacks": run_manager.get_child()}, **options)
-        return list(await self.reranker.acompress_documents(found, query, run_manager.get_child(), top_n=top_n))
+        return await self.reranker.acompress_documents(found, query, run_manager.get_child(), top_n=top_n)
 
     def _limit(self, options: dict[str, Any]) -> int | None:
         """Take this call's own limit out of its options; return it, or else the retriever's."""
-        given = [options.pop(name) for name in ("k", "top_n") if name in options]
+        given = {name: options.pop(name) for name in ("k", "top_n") if name in options}
         if len(given) > 1:
             raise InvalidInput("k and top_n are the same number; give one of them")
-        limit: int | None = given[0] if given else None
-        return self.k if limit is None else limit
+        for name, limit in given.items():
+            if limit is not None:
+                return whole(name, limit, advice="leave it out to have as many as the retriever says")
+        return self.k
+
+    @classmethod
+    def _advice(cls, name: object, known: list[str]) -> str:
+        """Say which setting was probably meant, or that it is one of the reranker's."""
+        if name in ResiftRerank.model_fields:
+            return f"say reranker=ResiftRerank({name}=...)"
+        return super()._advice(name, known)

@@ -1,13 +1,16 @@
 """Which ranker is asked: the settings that every class here has in common, checked and kept as keys want it."""
 
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import (
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FieldSerializationInfo,
@@ -16,6 +19,7 @@ from pydantic import (
     SkipValidation,
     ValidationError,
     field_serializer,
+    field_validator,
     model_validator,
 )
 from pydantic.json_schema import SkipJsonSchema
@@ -28,20 +32,70 @@ from resift.settings import hint
 _OPTIONS = {*signature(resift.load).parameters, *signature(resift.connect).parameters}
 
 
-class RankerSettings(BaseModel):
+def _counted(given: Any) -> Any:
+    """Return a whole number of numpy's as one of Python's; what is none is left to be refused."""
+    try:
+        return given if isinstance(given, bool) else operator.index(given)
+    except TypeError:
+        return given
+
+
+Count = Annotated[int, Field(ge=1, strict=True), BeforeValidator(_counted)]
+"""How many documents to keep."""
+
+
+class CheckedSettings(BaseModel):
+    """Settings that are refused in words that help, and without showing what was given, which may be a key."""
+
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True,
+        extra="forbid",
+        hide_input_in_errors=True,  # where `_check` is not asked: in JSON that is none
+        validate_assignment=True,
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check(cls, given: Any, handler: Callable[[Any], Self]) -> Self:
+        """Refuse a misspelt setting with a hint, and anything else without its value."""
+        if isinstance(given, Mapping):
+            known = sorted(_accepted(cls))
+            for name in given:
+                if name not in known:
+                    raise _refusal(cls, f"there is no setting {name!r}; {cls._advice(name, known)}")
+        try:
+            return handler(given)
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_input=False)
+        errors = [InitErrorDetails(type=wrong(one["msg"], one["type"]), loc=one["loc"], input=None) for one in found]
+        raise ValidationError.from_exception_data(cls.__name__, errors, hide_input=True)
+
+    @classmethod
+    def _advice(cls, name: object, known: list[str]) -> str:
+        """Say which setting was probably meant."""
+        ends = [one for one in known if str(name).endswith(f"_{one}")]  # cohere_api_key, and others' prefixes
+        return f"did you mean {ends[0]!r}?" if ends else hint(name, known, otherwise="there are")
+
+    if not TYPE_CHECKING:  # or type checkers would take any assignment
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Refuse in words of our own: pydantic's show the value, which may be a key."""
+            field = type(self).model_fields.get(name)
+            if field is None and not name.startswith("_") and not hasattr(type(self), name):
+                known = sorted(type(self).model_fields)
+                raise _refusal(type(self), f"there is no setting {name!r}; {self._advice(name, known)}")
+            if field is not None and field.frozen:
+                raise _refusal(type(self), f"{name} decides which ranker is asked and stays; make another instead")
+            super().__setattr__(name, value)
+
+
+class RankerSettings(CheckedSettings):
     """
     Which ranker is asked. Settings are checked when they are given; nothing is loaded or sent before it is needed.
 
     What decides the ranker stays as it was given, and equal settings share one model. The key is in no text, error,
     dump or pickle: what is restored from one takes it from the environment.
     """
-
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True,
-        extra="forbid",
-        hide_input_in_errors=True,  # an input may be a key
-        validate_assignment=True,
-    )
 
     model: str | Path | None = Field(default=None, frozen=True)
     """A hub id, a local directory, or the name by which an endpoint knows its model; "lexical" if nothing is given."""
@@ -66,16 +120,13 @@ class RankerSettings(BaseModel):
 
     _reranker: Reranker = PrivateAttr()
 
-    @model_validator(mode="before")
+    @field_validator("model", mode="before")
     @classmethod
-    def _require_known(cls, given: Any) -> Any:
-        """Refuse a misspelt setting with a hint, and before an error could hold its value."""
-        if isinstance(given, Mapping):
-            known = sorted(_accepted(cls))
-            for name in given:
-                if name not in known:
-                    raise _refusal(cls, f"there is no setting {name!r}; {_advice(name, known)}")
-        return given
+    def _require_name(cls, given: Any) -> Any:
+        """Refuse a model that is loaded already, as other rerankers take it."""
+        if given is None or isinstance(given, str | PathLike):
+            return given
+        raise wrong(f"model must be a model's name or directory, not {type(given).__name__}; a Ranker goes to ranker=")
 
     def model_post_init(self, context: Any, /) -> None:
         """Check what decides the ranker."""
@@ -94,6 +145,11 @@ class RankerSettings(BaseModel):
         if self.api_key is not None:
             given["api_key"] = self.api_key.get_secret_value()
         return given | self.options
+
+    @classmethod
+    def _advice(cls, name: object, known: list[str]) -> str:
+        """Say where an option belongs, or which setting was probably meant."""
+        return f"say options={{{name!r}: ...}}" if name in _OPTIONS else super()._advice(name, known)
 
     def warm_up(self) -> None:
         """Load the model now, so that the first call does not have to."""
@@ -116,17 +172,6 @@ class RankerSettings(BaseModel):
         if not update:
             return super().model_copy(deep=deep)
         return type(self)(**{name: getattr(self, name) for name in self.model_fields_set} | dict(update))
-
-    if not TYPE_CHECKING:  # or type checkers would take any assignment
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            """Refuse in words of our own: pydantic's show the value, which may be a key."""
-            field = type(self).model_fields.get(name)
-            if field is None and not name.startswith("_"):
-                raise _refusal(type(self), f"there is no setting {name!r}; {_advice(name, type(self).model_fields)}")
-            if field is not None and field.frozen:
-                raise _refusal(type(self), f"{name} decides which ranker is asked and stays; make another instead")
-            super().__setattr__(name, value)
 
     def __eq__(self, other: object) -> bool:
         """Two are equal when their settings are."""
@@ -162,16 +207,9 @@ def _accepted(settings: type[BaseModel]) -> set[str]:
     return names
 
 
-def _advice(name: str, known: "Mapping[str, Any] | list[str]") -> str:
-    """Say where an option belongs, or which setting was probably meant."""
-    if name in _OPTIONS - {*known}:
-        return f"say options={{{name!r}: ...}}"
-    return hint(name, known, otherwise="there are")
-
-
-def wrong(why: str) -> PydanticCustomError:
+def wrong(why: str, kind: str = "invalid_input") -> PydanticCustomError:
     """Return what a validator raises: our words, and nothing of pydantic's around them."""
-    return PydanticCustomError("invalid_input", "{why}", {"why": why})
+    return PydanticCustomError(kind, "{why}", {"why": why})
 
 
 def _refusal(settings: type[BaseModel], why: str) -> ValidationError:
