@@ -20,6 +20,7 @@ import resift
 import tiny
 from resift.adapting import Place, Placement, Reranker
 from resift.testing import FakeRanker
+from serving import serving
 
 QUERY = "what does a panda eat?"
 DOCUMENTS = ["Paris is in France.", "A panda will eat bamboo all day.", "a panda"]
@@ -172,6 +173,29 @@ def test_the_model_is_loaded_on_demand_and_given_back(tmp_path: Path) -> None:
 
     assert reranker.rank(QUERY, DOCUMENTS) == before
     reranker.close()
+
+
+@WAYS
+@pytest.mark.parametrize("kind", [resift.LocalRanker, resift.RemoteRanker])
+def test_closing_disturbs_no_call(way: str, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that has the ranker in hand when somebody closes it is answered by the one that is opened next."""
+    begin, begun = vars(kind)["_prepare"], []  # the moment between having a ranker and asking it
+
+    def begin_and_close(ranker: Any, call: Any, instruction: str | None) -> None:
+        begun.append(ranker)
+        if len(begun) == 1:
+            reranker.close()
+        begin(ranker, call, instruction)
+
+    with serving(FakeRanker("fake")) as server:
+        reranker = Reranker("fake", server.url) if kind is resift.RemoteRanker else Reranker("lexical")
+        with monkeypatch.context() as patched:
+            patched.setattr(kind, "_prepare", begin_and_close)
+            asked = _placement(reranker, way).places
+
+        assert asked == _placement(reranker, way).places
+        reranker.close()
+    assert len({id(ranker) for ranker in begun if type(ranker) is kind}) == 2
 
 
 def test_a_given_ranker_is_its_owners_to_close() -> None:

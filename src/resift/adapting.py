@@ -11,6 +11,7 @@ from resift.api import opener
 from resift.documents import read_documents, read_query
 from resift.errors import (
     EndpointMisbehaved,
+    EndpointUnavailable,
     InvalidInput,
     MissingDependency,
     ModelNotFound,
@@ -29,6 +30,9 @@ OnError = Literal["raise", "pass"]
 
 _MISTAKES = (InvalidInput, MissingDependency, ModelNotFound, ModelUnsupported)
 """What stays wrong until somebody corrects it, and is raised whatever the caller wants to pass."""
+
+_CLOSED = (ScoringFailed, EndpointUnavailable)
+"""What a ranker that is closed says, a local or a remote one; others say it for other reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ class Reranker:
         if not call.documents:
             return Placement((), self.model)
         try:
-            return call.placed(source.get().rank(call.query, call.documents, **call.options))
+            return call.placed(_ask(source, call))
         except Exception as error:
             if not self._passes(error):
                 raise
@@ -165,8 +169,7 @@ class Reranker:
         if not call.documents:
             return Placement((), self.model)
         try:
-            ranker = await source.aget()
-            return call.placed(await ranker.arank(call.query, call.documents, **call.options))
+            return call.placed(await _ask_async(source, call))
         except Exception as error:
             if not self._passes(error):
                 raise
@@ -267,6 +270,28 @@ class _Call:
         if self.cut.threshold is None:
             places += [Place(index, None) for index in ranking.missing]
         return Placement(tuple(places[: self.cut.top_n]), ranking.model, truncated=ranking.truncated)
+
+
+def _ask(source: Opening | Given, call: _Call) -> Ranking:
+    """Ask the ranker; where somebody closes it just then, ask the one that is opened next, as any later call does."""
+    ranker = source.get()
+    try:
+        return ranker.rank(call.query, call.documents, **call.options)
+    except _CLOSED:
+        if source.holds(ranker):
+            raise
+    return source.get().rank(call.query, call.documents, **call.options)
+
+
+async def _ask_async(source: Opening | Given, call: _Call) -> Ranking:
+    """Do what `_ask` does without blocking the event loop."""
+    ranker = await source.aget()
+    try:
+        return await ranker.arank(call.query, call.documents, **call.options)
+    except _CLOSED:
+        if source.holds(ranker):
+            raise
+    return await (await source.aget()).arank(call.query, call.documents, **call.options)
 
 
 def _scores(ranking: Ranking, count: int) -> dict[int, float]:

@@ -79,6 +79,11 @@ class Opening:
             return future.result()
         return await asyncio.shield(asyncio.wrap_future(future))
 
+    def holds(self, ranker: Ranker) -> bool:
+        """Whether this is still the ranker that others get."""
+        future = self._future
+        return future is not None and future.done() and future.exception() is None and future.result() is ranker
+
     def take(self) -> Ranker | None:
         """Return the ranker if it is open, and forget it: whoever asks next opens another."""
         with self._lock:
@@ -126,6 +131,10 @@ class Given:
     async def aget(self) -> Ranker:
         """Return the ranker."""
         return self.ranker
+
+    def holds(self, ranker: Ranker) -> bool:
+        """Return True: it is never closed here."""
+        return True
 
     def take(self) -> None:
         """Return None: it is not ours to close."""

@@ -105,13 +105,16 @@ def test_h9_the_same_holds_for_a_model(ask: Ask) -> None:
 
 
 def test_h10_one_of_several_documents_with_the_same_id_is_ranked(ask: Ask) -> None:
-    """Of documents with the same id the one with the highest score counts, in the place of the first one."""
+    """Of documents with the same id the first one with the highest score counts, in the place of the first of all."""
     documents = [
         Document(id="a", content="panda", score=0.1),
         Document(id="b", content="panda"),
         Document(id="a", content="panda, panda", score=0.7),
         Document(id="b", content="panda panda panda", score=-3.0),
         Document(id="a", content="bear", score=0.2),
+        Document(id="c", content="bear"),
+        Document(id="c", content="panda panda panda panda"),
+        Document(id="a", content="panda panda panda panda", score=0.7),
     ]
     ranker = fake()
 
@@ -119,7 +122,7 @@ def test_h10_one_of_several_documents_with_the_same_id_is_ranked(ask: Ask) -> No
 
     kept = _deduplicate_documents(documents)
     assert ranker.asked[0]["documents"] == [document.content for document in kept]
-    assert [(document.id, document.score) for document in ranked] == [("b", 3.0), ("a", 2.0)]
+    assert [(document.id, document.score) for document in ranked] == [("b", 3.0), ("a", 2.0), ("c", 0.0)]
 
 
 def test_h10_duplicates_may_stay(ask: Ask) -> None:
@@ -284,11 +287,12 @@ def test_h14_a_limit_below_1_is_refused(ask: Ask, top_k: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"top_k": 1.5}, "top_k must be a whole number, but got 1.5"),
-        ({"top_k": True}, "top_k must be a whole number, but got True"),
-        ({"score_threshold": float("nan")}, "score_threshold must be a number, not nan"),
-        ({"score_threshold": "0.5"}, "score_threshold must be a number, not '0.5'"),
+        ({"top_k": 1.5}, "top_k must be a whole number from 1 up, not 1.5"),
+        ({"top_k": True}, "top_k must be a whole number from 1 up, not True"),
+        ({"score_threshold": float("nan")}, "threshold must be a number, not nan"),
+        ({"score_threshold": "0.5"}, "score_threshold must be a number, not str"),
         ({"scale_score": True}, "scale_score=True cannot change the scores of a given ranker"),
+        ({"scale_score": 1}, "scale_score must be None, True or False, not int"),
     ],
 )
 def test_h14_what_means_nothing_is_refused_in_haystacks_words(

@@ -15,7 +15,7 @@ import resift
 from haystack_integrations.components.rankers.resift import ResiftRanker
 from resift.server.served import open_served
 from scripted_server import Act, ScriptedServer, drop, error, html, reply, rerank, stall
-from serving import Scripted, serving
+from serving import scripted, serving
 
 Ask = Callable[..., list[Document]]
 
@@ -105,6 +105,19 @@ def test_the_key_is_the_one_that_was_named(
     assert [request.headers.get("authorization") for request in server.requests] == [sent]
 
 
+def test_a_client_with_a_key_of_its_own_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's key, which nobody named, does not replace that of the caller's client."""
+    import httpx
+
+    monkeypatch.setenv("RESIFT_API_KEY", "usual")
+    with ScriptedServer() as server, httpx.Client(headers={"authorization": "Token mine"}) as client:
+        ranker = ResiftRanker("m", api_base_url=server.url, options={"http_client": client})
+        ranker.run(query=QUERY, documents=DOCUMENTS)
+        ranker.close()
+
+    assert [request.headers["authorization"] for request in server.requests] == ["Token mine"]
+
+
 def test_a_header_without_a_value_is_left_out(ask: Ask) -> None:
     """A header whose secret need not exist, and does not, is not sent; one in plain text is."""
     headers = {"x-tenant": Secret.from_env_var("A_TENANT_THAT_IS_NOT_SET", strict=False), "x-trace": "7"}
@@ -117,7 +130,7 @@ def test_a_header_without_a_value_is_left_out(ask: Ask) -> None:
     assert server.requests[0].headers["x-trace"] == "7"
 
 
-def test_after_closing_the_key_is_read_again(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_h4_after_closing_the_key_is_read_again(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that was changed in the environment counts from the next time the ranker opens."""
     with ScriptedServer() as server:
         ranker = ResiftRanker("m", api_base_url=server.url, api_key=Secret.from_env_var("MINE"))
@@ -244,7 +257,7 @@ def test_h22_more_documents_than_a_request_holds_are_ranked_whole(ask: Ask) -> N
 
 async def test_many_runs_wait_at_once() -> None:
     """Calls of `run_async` are not queued behind a pool of threads: all of them wait for the endpoint together."""
-    ranker = Scripted(delay_s=1.0)
+    ranker = scripted(delay_s=1.0)
     with serving(ranker) as server:
         component = ResiftRanker("scripted", api_base_url=server.url, options={"max_concurrency": 100})
         found = await asyncio.gather(*(component.run_async(query=f"{n}", documents=DOCUMENTS[:1]) for n in range(60)))

@@ -19,6 +19,7 @@ from haystack.utils import ComponentDevice, Device, DeviceMap, Secret
 
 import resift
 from haystack_integrations.components.rankers.resift import ResiftRanker
+from resift.adapting import Reranker
 from resift.testing import FakeRanker
 from resift.testing.watching import loads, longest_gap
 
@@ -99,8 +100,10 @@ def test_h2_a_missing_key_is_an_error_when_the_ranker_warms_up(ask: Ask, monkeyp
         ({"options": {"fields": ["title"]}}, "'fields'; it is the parameter meta_fields_to_embed"),
         ({"options": {7: 7}}, "options must be named by str"),
         ({"options": "fast"}, "options must be a dict"),
-        ({"options": {"like": {"pieces": ["{query}"], "negatives": "no"}}}, "options\\['like'\\] is no prompt"),
-        ({"api_key": Secret.from_token("k-12345")}, "api_key is for endpoints only"),
+        ({"options": {"like": {"pieces": ["{query}"], "negatives": "no"}}}, "must hold the fields of a Prompt"),
+        ({"api_key": Secret.from_token("k-12345")}, "'api_key' is for endpoints only"),
+        ({"api_key": Secret.from_token("k-12345"), "ranker": FakeRanker()}, "leave out api_key, or the ranker"),
+        ({"api_base_url": "http://127.0.0.1:9", "ranker": FakeRanker()}, "leave out api_base_url, or the ranker"),
         ({"api_key": "k-12345", "api_base_url": "http://127.0.0.1:9"}, "api_key must be a Secret"),
         ({"api_base_url": "127.0.0.1"}, "127.0.0.1"),
         ({"meta_fields_to_embed": "title"}, "meta_fields_to_embed must be a list of names"),
@@ -108,10 +111,12 @@ def test_h2_a_missing_key_is_an_error_when_the_ranker_warms_up(ask: Ask, monkeyp
         ({"meta_data_separator": None}, "meta_data_separator must be a str"),
         ({"query_prefix": 7}, "query_prefix must be a str"),
         ({"keep_retrieval_score": 1}, "keep_retrieval_score must be True, False or"),
-        ({"keep_retrieval_score": ""}, "keep_retrieval_score must be True, False or"),
-        ({"scale_score": "yes"}, "must be None, True or False"),
+        ({"deduplicate": "false"}, "deduplicate must be True or False, not str"),
+        ({"scale_score": "yes"}, "scale_score must be None, True or False"),
         ({"instruction": 7}, "instruction must be a str"),
-        ({"score_threshold": float("nan")}, "score_threshold must be a number"),
+        ({"score_threshold": float("nan")}, "threshold must be a number"),
+        ({"score_threshold": "0.5"}, "score_threshold must be a number, not str"),
+        ({"top_k": "3"}, "top_k must be a whole number"),
     ],
 )
 def test_settings_are_checked_when_a_ranker_is_made(settings: dict[str, Any], message: str) -> None:
@@ -120,6 +125,12 @@ def test_settings_are_checked_when_a_ranker_is_made(settings: dict[str, Any], me
         ResiftRanker(**settings)
 
     assert "k-12345" not in str(raised.value)
+
+
+def test_an_instruction_that_nobody_follows_is_refused_when_the_ranker_warms_up() -> None:
+    """A model that knows no instructions says so before the first query comes."""
+    with pytest.raises(resift.InvalidInput, match="lexical takes no instruction"):
+        ResiftRanker(instruction="find bears").warm_up()
 
 
 # warming up
@@ -133,6 +144,7 @@ def test_h3_warming_up_loads_once(cross_encoder: Path, ask: Ask) -> None:
 
     with loads() as loaded:
         ranker.warm_up()
+        assert loaded == [str(cross_encoder)]
         ranker.warm_up()
         asyncio.run(ranker.warm_up_async())
         for _ in range(2):
@@ -190,10 +202,12 @@ def test_h3_loading_does_not_stop_the_event_loop(cross_encoder: Path) -> None:
         return gap_s
 
     for way in (warm_up, run_in_pipeline):
+        gaps_s: list[float] = []
         with loads(delay_s=slow_s) as loaded:
             # a busy machine may hold the loop up as well, but hardly three times as long as loading would
-            gaps_s = [asyncio.run(way()) for _ in range(3)]
-        assert len(loaded) == 3
+            while len(gaps_s) < 3 and min(gaps_s, default=slow_s) >= slow_s / 2:
+                gaps_s.append(asyncio.run(way()))
+        assert len(loaded) == len(gaps_s)
         assert min(gaps_s) < slow_s / 2
 
 
@@ -217,6 +231,34 @@ def test_h4_closing_gives_the_model_back(cross_encoder: Path, asynchronously: bo
 
     assert len(loaded) == 2  # had the first not been given back, it would have been found
     close()
+
+
+def test_h4_closing_is_not_left_to_the_garbage_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each way to close closes what is open, in its own way, once; and nothing where nothing is open."""
+    told: list[str] = []
+    close, aclose = Reranker.close, Reranker.aclose
+
+    def noted(self: Reranker) -> None:
+        told.append("close")
+        close(self)
+
+    async def anoted(self: Reranker) -> None:
+        told.append("aclose")
+        await aclose(self)
+
+    monkeypatch.setattr(Reranker, "close", noted)
+    monkeypatch.setattr(Reranker, "aclose", anoted)
+    ranker = ResiftRanker()
+
+    for _ in range(2):
+        ranker.close()
+        asyncio.run(ranker.close_async())
+        ranker.warm_up()
+        ranker.close()
+        ranker.warm_up()
+        asyncio.run(ranker.close_async())
+
+    assert told == ["close", "aclose"] * 2
 
 
 def test_h4_a_pipeline_closes_its_ranker(cross_encoder: Path) -> None:
@@ -349,11 +391,11 @@ def test_a_copy_is_a_ranker_of_its_own(copied: Callable[[ResiftRanker], ResiftRa
     assert again.run(query=QUERY, documents=DOCUMENTS) == ranker.run(query=QUERY, documents=DOCUMENTS)
 
 
-def test_a_copy_keeps_the_key_and_a_pickle_does_not() -> None:
+def test_h6_a_copy_keeps_the_key_and_a_pickle_does_not() -> None:
     """A token stays in the process: a pickle has the environment's key in its place."""
     ranker = ResiftRanker("m", api_base_url="http://127.0.0.1:9", api_key=Secret.from_token("k-12345"))
 
-    assert copy.deepcopy(ranker).api_key == Secret.from_token("k-12345")
+    assert copy.copy(ranker).api_key == copy.deepcopy(ranker).api_key == Secret.from_token("k-12345")
     assert b"k-12345" not in pickle.dumps(ranker)
     assert pickled(ranker).api_key == Secret.from_env_var("RESIFT_API_KEY", strict=False)
     assert "k-12345" not in f"{ranker!r} {ranker} {vars(ranker)}"

@@ -15,7 +15,10 @@ from haystack.components.joiners import DocumentJoiner
 from haystack.components.rankers import LostInTheMiddleRanker
 from haystack.components.retrievers.in_memory import InMemoryBM25Retriever
 from haystack.components.samplers import TopPSampler
+from haystack.core.errors import BreakpointException
+from haystack.core.pipeline.breakpoint import load_pipeline_snapshot
 from haystack.dataclasses import ChatMessage, ToolCall
+from haystack.dataclasses.breakpoints import Breakpoint
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack.tools import ComponentTool
 
@@ -214,6 +217,58 @@ def test_h12_it_stands_between_a_joiner_and_those_who_use_scores(store: InMemory
     assert len({document.id for document in ranked}) == len(ranked) > 4
     assert places(ranked) == sorted(places(ranked), reverse=True)
     assert output["llm"]["replies"][0].text == "ten hours, and a few naps"
+
+
+@pytest.mark.parametrize("stop", ["ranker", "sampler"])
+def test_a_pipeline_goes_on_from_a_snapshot(
+    store: InMemoryDocumentStore, stop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that stopped at a breakpoint, before the ranker or behind it, ends from its file as it would have."""
+    monkeypatch.setenv("HAYSTACK_PIPELINE_SNAPSHOT_SAVE_ENABLED", "true")
+
+    def make() -> Pipeline:
+        pipeline = Pipeline()
+        pipeline.add_component("retriever", InMemoryBM25Retriever(document_store=store))
+        pipeline.add_component("ranker", ResiftRanker(keep_retrieval_score=True))
+        pipeline.add_component("sampler", TopPSampler(top_p=0.99))
+        pipeline.connect("retriever.documents", "ranker.documents")
+        pipeline.connect("ranker.documents", "sampler.documents")
+        return pipeline
+
+    data = {"retriever": {"query": QUERY}, "ranker": {"query": QUERY, "top_k": 3, "scale_score": True}}
+
+    with pytest.raises(BreakpointException):
+        make().run(data, break_point=Breakpoint(stop, snapshot_file_path=str(tmp_path)))
+    (written,) = tmp_path.iterdir()
+
+    assert make().run({}, pipeline_snapshot=load_pipeline_snapshot(written)) == make().run(data)
+
+
+def test_branches_rank_at_once() -> None:
+    """Rankers in branches of one pipeline wait for their models together, and each has its own answer."""
+    gate = threading.Event()
+    ranker = FakeRanker(scorer=lambda query, text, instruction: float(query == text), gate=gate)
+    pipeline = Pipeline()
+    pipeline.add_component("joiner", DocumentJoiner(join_mode="concatenate", sort_by_score=False))
+    for name in ("a", "b", "c"):
+        pipeline.add_component(name, ResiftRanker(ranker=ranker, top_k=1))
+        pipeline.connect(name, "joiner")
+    documents = [Document(content=name) for name in ("c", "b", "a")]
+
+    async def run() -> dict[str, Any]:
+        running = asyncio.create_task(
+            pipeline.run_async({name: {"query": name, "documents": documents} for name in ("a", "b", "c")})
+        )
+        async with asyncio.timeout(60):
+            while ranker.at_once < 3:  # noqa: ASYNC110 - the fake has no event to wait for
+                await asyncio.sleep(0.005)
+        gate.set()
+        return await running
+
+    found = asyncio.run(run())["joiner"]["documents"]
+
+    assert sorted(document.content for document in found) == ["a", "b", "c"]
+    assert all(document.score == 1.0 for document in found)
 
 
 @pytest.mark.parametrize("asynchronously", [False, True])

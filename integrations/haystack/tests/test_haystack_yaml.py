@@ -4,10 +4,12 @@ import copy
 import inspect
 import json
 import pickle
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from haystack import Document, Pipeline
 from haystack.core.errors import DeserializationError, SerializationError
@@ -27,7 +29,7 @@ PROMPT = resift.Prompt(
 )
 
 LOCAL: dict[str, Any] = {
-    "model": "nobody/nothing",
+    "model": Path("nobody/nothing"),
     "top_k": 7,
     "score_threshold": 0.25,
     "scale_score": False,
@@ -101,8 +103,8 @@ def test_h5_every_parameter_survives_yaml(settings: dict[str, Any]) -> None:
         if name not in ("model", "options"):
             assert getattr(again, name) == value, name
     assert again.model == ranker.model
-    for name, value in settings.get("options", {}).items():
-        assert again.options[name] == (str(value) if isinstance(value, Path) else value), name
+    plain = {"like": {**asdict(PROMPT), "pieces": list(PROMPT.pieces)}, "cache_dir": "models"}
+    assert again.options == {name: plain.get(name, value) for name, value in settings.get("options", {}).items()}
 
 
 def test_h5_a_file_and_json_hold_it_too(tmp_path: Path) -> None:
@@ -126,6 +128,24 @@ def test_h5_what_is_left_out_of_a_file_is_as_by_default() -> None:
 
     assert isinstance(ranker, ResiftRanker)
     assert ranker.to_dict() == ResiftRanker().to_dict()
+
+
+def test_h5_a_model_that_nobody_named_stays_unnamed() -> None:
+    """What stands for a model in `model` is no name that an endpoint should be asked for later."""
+    ranker = ResiftRanker(api_base_url="http://127.0.0.1:9")
+
+    assert ranker.model == "127.0.0.1:9"
+    assert written(ranker)["model"] is None
+
+
+def test_h5_numbers_of_numpy_are_written_as_numbers() -> None:
+    """Limits that somebody computed are plain numbers in the file, whatever computed them."""
+    ranker = ResiftRanker(top_k=np.int64(3), score_threshold=np.float32(0.5))  # type: ignore[arg-type]
+
+    again = Pipeline.loads(pipeline_of(ranker).dumps()).get_component("ranker")
+
+    assert isinstance(again, ResiftRanker)
+    assert (again.top_k, again.score_threshold) == (3, 0.5)
 
 
 # secrets
@@ -234,8 +254,27 @@ def test_a_prompt_may_be_written_by_hand() -> None:
 
     ranker = ResiftRanker("nobody/nothing", options={"like": by_hand})
 
-    assert ranker.options["like"] == resift.Prompt(pieces=("Q: {query}\n", "D: {document}\n", "?"), positive="yes")
-    assert ResiftRanker.from_dict(ranker.to_dict()).options == ranker.options
+    assert ResiftRanker.from_dict(ranker.to_dict()).options == ranker.options == {"like": by_hand}
+    with pytest.raises(resift.InvalidInput, match=r"like=\{\.\.\.\} must hold the fields of a Prompt"):
+        ResiftRanker("nobody/nothing", options={"like": {"type": "prompt"}})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"headers": {"x-tenant": {"name": KEY}}}, "must be a str, not dict"),
+        ({"headers": [KEY]}, "headers must be a mapping"),
+        ({"headers": {"x-tenant": {"type": "token", "token": KEY}}}, "Cannot deserialize token-based secret"),
+    ],
+)
+def test_h6_headers_that_are_no_secrets_are_refused_without_being_shown(options: dict[str, Any], message: str) -> None:
+    """What somebody wrote by hand in place of a secret is named, and its value is not."""
+    parameters = {"api_base_url": "http://127.0.0.1:9", "options": options}
+
+    with pytest.raises(ValueError, match=message) as raised:
+        ResiftRanker.from_dict({"type": KIND, "init_parameters": parameters})
+
+    assert KEY not in str(raised.value)
 
 
 class HouseRanker(ResiftRanker):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable
+from functools import partial
 from os import PathLike, fspath
 from typing import Any, Self
 
@@ -10,23 +11,25 @@ from haystack.core.errors import SerializationError
 from haystack.utils import ComponentDevice, Secret
 from haystack.utils.auth import EnvVarSecret
 
-from haystack_integrations.components.rankers.resift.arguments import (
+from haystack_integrations.components.rankers.resift.documents import placed, read_documents, text_of
+from haystack_integrations.components.rankers.resift.settings import (
+    USUAL_KEY,
+    core_key,
+    core_options,
     read_fields,
-    read_kept,
+    read_options,
     read_threshold,
     read_top_k,
+    require_alone,
+    require_kinds,
     require_known,
-)
-from haystack_integrations.components.rankers.resift.documents import Call, Wording, best_of_each, read_documents
-from haystack_integrations.components.rankers.resift.making import USUAL_KEY, make_reranker
-from haystack_integrations.components.rankers.resift.options import (
-    read_options,
     require_portable,
     restore_options,
     write_options,
 )
 from resift import InvalidInput, Ranker
 from resift.adapting import OnError, Reranker
+from resift.documents import read_query
 
 
 @component
@@ -140,6 +143,7 @@ class ResiftRanker:
         :raises ValueError:
             If a setting cannot mean anything, or contradicts another one.
         """
+        require_kinds(locals())
         self._model = fspath(model) if isinstance(model, PathLike) else model
         self.api_base_url = api_base_url
         self.api_key = api_key
@@ -159,10 +163,8 @@ class ResiftRanker:
         self.on_error = on_error
         self.options = read_options(options)
         self.ranker = ranker
-        self.model: str = make_reranker(self._settings(), resolve=False).model
+        self.model: str = self._reranker(resolve=False).model
         """What the model is called."""
-
-        self._call(query="", documents=[], top_k=None, score_threshold=None, scale_score=None)  # checks the others
 
     def warm_up(self) -> None:
         """
@@ -227,10 +229,10 @@ class ResiftRanker:
         :raises resift.ResiftError:
             If the ranker fails, and `on_error` is `"raise"`.
         """
-        call = self._call(query, documents, top_k, score_threshold=score_threshold, scale_score=scale_score)
-        if not call.documents:
+        given, asked = self._read(query, documents, top_k, score_threshold=score_threshold, scale_score=scale_score)
+        if not given:
             return {"documents": []}
-        return {"documents": call.placed(self._opened().rank(call.query, call.texts, **call.options))}
+        return {"documents": placed(given, self._opened().rank(**asked), keep=self.keep_retrieval_score)}
 
     @component.output_types(documents=list[Document])
     async def run_async(
@@ -266,10 +268,10 @@ class ResiftRanker:
         :raises resift.ResiftError:
             If the ranker fails, and `on_error` is `"raise"`.
         """
-        call = self._call(query, documents, top_k, score_threshold=score_threshold, scale_score=scale_score)
-        if not call.documents:
+        given, asked = self._read(query, documents, top_k, score_threshold=score_threshold, scale_score=scale_score)
+        if not given:
             return {"documents": []}
-        return {"documents": call.placed(await self._opened().arank(call.query, call.texts, **call.options))}
+        return {"documents": placed(given, await self._opened().arank(**asked), keep=self.keep_retrieval_score)}
 
     def to_dict(self) -> dict[str, Any]:
         """
@@ -287,7 +289,7 @@ class ResiftRanker:
                 "a ResiftRanker with ranker=... cannot be serialized; "
                 "say which model ranks with model, api_base_url and options instead"
             )
-        settings = self._settings(type(self))
+        settings = self._settings()
         if "options" in settings:
             settings["options"] = write_options(self.options)
         return default_to_dict(self, **settings)
@@ -311,24 +313,59 @@ class ResiftRanker:
         return default_from_dict(cls, {**data, "init_parameters": settings})
 
     def __copy__(self) -> Self:
-        return type(self)(**self._settings(type(self)))
+        return type(self)(**self._settings())
 
     def __deepcopy__(self, memo: Any) -> Self:
-        return type(self)(**self._settings(type(self)))
+        return type(self)(**self._settings())  # a component's own copy would take its whole pipeline along
 
     def __reduce__(self) -> tuple[Any, ...]:
         require_portable(self.options)
-        settings = self._settings(type(self))
+        settings = self._settings()
         if "api_key" in settings and not isinstance(self.api_key, EnvVarSecret | None):
             settings["api_key"] = USUAL_KEY  # a pickle holds no key; where it is opened, the environment may
-        return _make, (type(self), settings)
+        return partial(type(self), **settings), ()
 
-    def _settings(self, kind: "type[ResiftRanker] | None" = None) -> dict[str, Any]:
-        """Return the values of the parameters of a class: this one's, which say all, or those of a subclass."""
-        names = _parameters(kind or ResiftRanker)
-        return {name: self._model if name == "model" else getattr(self, name) for name in names}
+    def _settings(self) -> dict[str, Any]:
+        """Return what another one like this is made with."""
+        return {name: self._model if name == "model" else getattr(self, name) for name in _parameters(type(self))}
 
-    def _call(
+    def _reranker(self, *, resolve: bool) -> Reranker:
+        """Return a reranker with these settings; with their secrets, or only for them to be checked."""
+        key = None if self.api_key == USUAL_KEY else self.api_key
+        if self.ranker is not None:
+            require_alone(
+                model=self._model,
+                api_base_url=self.api_base_url,
+                api_key=key,
+                scale_score=self.scale_score,
+                device=self.device,
+                options=self.options or None,
+            )
+            return Reranker(ranker=self.ranker, on_error=self.on_error)
+        options = core_options(self.options, self.device, resolve=resolve)
+        if key is not None or self.api_base_url is not None:
+            options["api_key"] = core_key(self.api_key, resolve=resolve)
+        return Reranker(
+            self._model,
+            self.api_base_url,
+            on_error=self.on_error,
+            normalize=self.scale_score,
+            instruction=self.instruction,
+            **options,
+        )
+
+    def _opened(self) -> Reranker:
+        """Return the reranker that ranks, made with the key when it is first needed."""
+        found: Reranker | None = self.__dict__.get("_open")
+        # of two threads that come at once, the second one takes what the first one made
+        return found or self.__dict__.setdefault("_open", self._reranker(resolve=True))
+
+    def _forgotten(self) -> Reranker | None:
+        """Return the reranker that is open, if one is; the next call makes another, with the key of that time."""
+        reranker: Reranker | None = self.__dict__.pop("_open", None)
+        return reranker
+
+    def _read(
         self,
         query: str,
         documents: Iterable[Document],
@@ -336,49 +373,23 @@ class ResiftRanker:
         *,
         score_threshold: float | None,
         scale_score: bool | None,
-    ) -> Call:
-        """Check what one call is about; where an argument is None, the component's own setting holds."""
+    ) -> tuple[list[Document], dict[str, Any]]:
+        """Return the documents to rank, and what the reranker is asked; None is as the component was made."""
+        require_kinds({"score_threshold": score_threshold, "scale_score": scale_score})
         if scale_score is not None and self.ranker is not None:
             raise InvalidInput(f"scale_score={scale_score!r} cannot change the scores of a given ranker; leave it out")
-        candidates = read_documents(documents)
-        return Call(
-            asked=query,
-            documents=best_of_each(candidates) if self.deduplicate else candidates,
-            wording=self._wording(),
-            options={
-                "top_n": read_top_k(self.top_k if top_k is None else top_k),
-                "threshold": read_threshold(self.score_threshold if score_threshold is None else score_threshold),
-                "normalize": scale_score,
-                "instruction": None if self.ranker is None else self.instruction,
-            },
-            retrieval_score=read_kept(self.keep_retrieval_score),
-        )
-
-    def _wording(self) -> Wording:
-        return Wording(
-            meta_fields=read_fields(self.meta_fields_to_embed),
-            separator=self.meta_data_separator,
-            query_prefix=self.query_prefix,
-            query_suffix=self.query_suffix,
-            document_prefix=self.document_prefix,
-            document_suffix=self.document_suffix,
-        )
-
-    def _opened(self) -> Reranker:
-        """Return the reranker that ranks, made with the key when it is first needed."""
-        found: Reranker | None = self.__dict__.get("_open")
-        # of two threads that come at once, the second one takes what the first one made
-        return found or self.__dict__.setdefault("_open", make_reranker(self._settings(), resolve=True))
-
-    def _forgotten(self) -> Reranker | None:
-        """Return the reranker that is open, if one is; the next call makes another, with the key of that time."""
-        reranker: Reranker | None = self.__dict__.pop("_open", None)
-        return reranker
-
-
-def _make(kind: type[ResiftRanker], settings: dict[str, Any]) -> ResiftRanker:
-    """Make a component of the settings that a pickle holds."""
-    return kind(**settings)
+        given = read_documents(documents, deduplicate=self.deduplicate)
+        asked: dict[str, Any] = {
+            "top_n": read_top_k(self.top_k if top_k is None else top_k),
+            "threshold": read_threshold(self.score_threshold if score_threshold is None else score_threshold),
+            "normalize": scale_score,
+            "instruction": self.instruction,
+        }
+        if given:  # a blank query is refused before a prefix can hide it
+            asked["query"] = f"{self.query_prefix}{read_query(query)}{self.query_suffix}"
+            texts = (text_of(document, self.meta_fields_to_embed, self.meta_data_separator) for document in given)
+            asked["documents"] = [f"{self.document_prefix}{text}{self.document_suffix}" for text in texts]
+        return given, asked
 
 
 def _parameters(kind: type[ResiftRanker]) -> tuple[str, ...]:
