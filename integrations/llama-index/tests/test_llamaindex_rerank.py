@@ -1,9 +1,10 @@
 """What becomes of nodes: their order, their scores, the texts they are read by; and that the caller's own stay."""
 
+import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -100,6 +101,36 @@ async def test_i2_a_query_is_needed(way: str) -> None:
         await ask(way, rerank, nodes_of("a"), query_str=" ")
 
 
+async def test_i2_a_text_is_no_bundle(way: str) -> None:
+    """I2: a query in the place of a bundle is refused with the name of its own place, and is not repeated."""
+    with pytest.raises(resift.InvalidInput, match=r"must be a QueryBundle, not str; or pass query_str=") as caught:
+        await ask(way, ResiftRerank(), nodes_of("a"), query_bundle=QUERY)
+    assert QUERY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        (None, "nodes must be a list of NodeWithScore, not NoneType"),
+        ("secret", "nodes must be a list of NodeWithScore, not str"),
+        ([TextNode(text="secret")], r"nodes\[0\] must be a NodeWithScore, not TextNode; wrap it in NodeWithScore"),
+        ([*nodes_of("a"), "secret"], r"nodes\[1\] must be a NodeWithScore, not str"),
+    ],
+)
+async def test_what_is_no_node_is_refused(way: str, nodes: Any, message: str) -> None:
+    """Who passes something else than nodes with scores is told which, without its text."""
+    with pytest.raises(resift.InvalidInput, match=message) as caught:
+        await ask(way, ResiftRerank(on_error="pass"), nodes)
+    assert "secret" not in str(caught.value)
+
+
+async def test_any_iterable_of_nodes_will_do(way: str) -> None:
+    """A tuple or a generator of nodes is as good as a list."""
+    ranker = FakeRanker()
+    for nodes in (tuple(nodes_of("a", "b")), (node for node in nodes_of("a", "b"))):
+        assert len(await ask(way, ResiftRerank(ranker=ranker), nodes)) == 2  # type: ignore[arg-type]
+
+
 async def test_a_bundle_is_a_query(way: str) -> None:
     """A query bundle asks with its query, not with what was embedded for it."""
     ranker = FakeRanker()
@@ -156,11 +187,18 @@ async def test_i3_a_wrapper_keeps_its_class(way: str) -> None:
 async def test_i4_scores_are_plain_numbers(way: str) -> None:
     """I4: a ranker's own kind of number becomes a Python float, which JSON can hold."""
     ranker = scoring({"a": np.float32(0.25)})  # type: ignore[arg-type]  # as some rankers do
+    nodes = nodes_of("a")
+    nodes[0].score = np.float32(0.5)  # type: ignore[assignment]  # as some postprocessors do
+    rerank = ResiftRerank(ranker=ranker, keep_retrieval_score=True, on_error="pass")
 
-    (found,) = await ask(way, ResiftRerank(ranker=ranker, keep_retrieval_score=True), nodes_of("a", scores=[0.5]))
+    (found,) = await ask(way, rerank, nodes)
+    ranker.fails.append(resift.ScoringFailed("no"))
+    (passed,) = await ask(way, rerank, nodes)
 
-    assert type(found.score) is float
+    assert (type(found.score), type(passed.score)) == (float, float)
+    assert '"retrieval_score": 0.5' in found.to_json()
     assert '"score": 0.25' in found.to_json()
+    assert '"score": 0.5' in passed.to_json()
 
 
 @pytest.mark.parametrize(("top_n", "kept"), [(None, [1, 2, 0]), (1, [1]), (2, [1, 2]), (3, [1, 2, 0]), (9, [1, 2, 0])])
@@ -212,6 +250,21 @@ async def test_settings_for_the_nodes_may_be_assigned(way: str) -> None:
     assert places(await ask(way, rerank, nodes_of("a", "b"))) == [(1, 2.0)]
 
 
+async def test_settings_of_a_call_are_those_of_its_beginning() -> None:
+    """What is assigned while a call is under way holds from the next one on."""
+    ranker = scoring({"a": 0.0, "b": 2.0}, delay_s=0.05)
+    rerank = ResiftRerank(ranker=ranker, top_n=3)
+    call = asyncio.create_task(ask("async", rerank, nodes_of("a", "b", "")))
+    async with asyncio.timeout(10):
+        while not ranker.at_once:  # noqa: ASYNC110 - the ranker counts, and signals nothing
+            await asyncio.sleep(0.001)
+
+    rerank.top_n, rerank.score_threshold = 1, 1.0
+
+    assert places(await call) == [(1, 2.0), (0, 0.0), (2, None)]
+    assert places(await ask("async", rerank, nodes_of("a", "b", ""))) == [(1, 2.0)]
+
+
 async def test_i16_equal_ids_have_scores_of_their_own(way: str) -> None:
     """I16: a node that comes twice comes out twice, each with the score of its own text."""
     nodes = [NodeWithScore(node=TextNode(id_="same", text=text)) for text in ("a", "b", "a")]
@@ -223,6 +276,24 @@ async def test_i16_equal_ids_have_scores_of_their_own(way: str) -> None:
         ("same", "a", 1.0),
         ("same", "a", 1.0),
     ]
+
+
+async def test_i16_equal_ids_count_once_on_demand(way: str) -> None:
+    """I16: with `deduplicate`, the first node of each id is ranked, is returned, and passes where the ranker fails."""
+    nodes = [
+        NodeWithScore(node=TextNode(id_=id_, text=text), score=score)
+        for id_, text, score in [("1", "a", 0.25), ("2", "b", 0.5), ("1", "a", 0.75), ("1", "c", 1.0), ("3", " ", 0.5)]
+    ]
+    ranker = scoring({"a": 1.0, "b": 2.0})
+    rerank = ResiftRerank(ranker=ranker, deduplicate=True, keep_retrieval_score=True, on_error="pass")
+
+    found = await ask(way, rerank, [*nodes, nodes[-1]])
+    ranker.fails.append(resift.ScoringFailed("no"))
+
+    assert ranker.texts_asked == [["a", "b"]]
+    assert places(found) == [(2, 2.0), (1, 1.0), (3, None)]
+    assert notes(found, "retrieval_score") == [0.5, 0.25, 0.5]
+    assert places(await ask(way, rerank, nodes)) == [(1, 0.25), (2, 0.5), (3, 0.5)]
 
 
 async def test_i17_order_is_that_of_numbers(way: str) -> None:
@@ -288,9 +359,12 @@ async def test_i6_the_metadata_mode_decides_what_is_read(way: str, mode: dict[st
     ],
     ids=lambda node: type(node).__name__,
 )
-async def test_i7_every_kind_of_node_is_read(way: str, node: BaseNode) -> None:
-    """I7: each kind of node has its text read, and comes back as what it is."""
-    (found,) = await ask(way, ResiftRerank(ranker=scoring({"body": 2.0})), [NodeWithScore(node=node, score=0.5)])
+@pytest.mark.parametrize("mode", ["embed", "none"])
+async def test_i7_every_kind_of_node_is_read(way: str, mode: Literal["embed", "none"], node: BaseNode) -> None:
+    """I6, I7: each kind of node has its text read, in every mode, and comes back as what it is."""
+    rerank = ResiftRerank(ranker=scoring({"body": 2.0}), metadata_mode=mode)
+
+    (found,) = await ask(way, rerank, [NodeWithScore(node=node, score=0.5)])
 
     assert (found.node is node, found.score) == (True, 2.0)
 
@@ -432,6 +506,17 @@ async def test_a_rerank_after_a_failed_one_reads_the_same(way: str) -> None:
     rerank = ResiftRerank(ranker=ranker, on_error="pass", metadata_mode=MetadataMode.ALL)
 
     assert places(await ask(way, rerank, await ask(way, rerank, nodes_of("a")))) == [(0, 1.0)]
+
+
+async def test_two_failures_are_noted_once(way: str) -> None:
+    """Where a second rerank fails too, its note takes the place of the first one's."""
+    gone, late = resift.EndpointUnavailable("gone"), resift.DeadlineExceeded("late")
+    rerank = ResiftRerank(ranker=FakeRanker(fails=[gone, late]), on_error="pass")
+
+    (node,) = await ask(way, rerank, await ask(way, rerank, nodes_of("a")))
+
+    assert notes([node], "rerank_error") == ["DeadlineExceeded"]
+    assert node.node.excluded_embed_metadata_keys == node.node.excluded_llm_metadata_keys == ["rerank_error"]
 
 
 async def test_mistakes_never_pass(way: str) -> None:

@@ -3,16 +3,20 @@
 import copy
 import json
 import logging
+import os
 import pickle
 import subprocess
 import sys
+import threading
 import tomllib
 import traceback
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from llama_index.core import Settings
 from llama_index.core.bridge.pydantic import SecretStr
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -25,6 +29,7 @@ import tiny
 from llama_index.postprocessor import resift as package
 from llama_index.postprocessor.resift import ResiftRerank
 from resift.testing import FakeRanker
+from resift.testing.watching import loads
 from scripted_server import ScriptedServer, reply
 
 HERE = Path(__file__).parent.parent
@@ -39,6 +44,7 @@ LOCAL: dict[str, Any] = {
     "normalize": False,
     "metadata_mode": "none",
     "keep_retrieval_score": True,
+    "deduplicate": True,
     "textless": "drop",
     "on_error": "pass",
     "options": {"device": "cpu", "fields": ["title"], "trust_remote_code": True, "max_length": 64},
@@ -242,6 +248,37 @@ def test_i13_a_pickle_holds_the_given_ranker() -> None:
     assert ranked(again) == ranked(ResiftRerank(normalize=True, top_n=1))
 
 
+class Locked(LlamaDebugHandler):
+    """A listener that can be neither pickled nor copied, as those that send elsewhere are."""
+
+    def __init__(self) -> None:
+        super().__init__(print_trace_on_end=False)
+        self.lock = threading.Lock()
+
+
+@pytest.mark.parametrize("where", ["its own", "everybody's"])
+def test_i13_a_pickle_holds_no_listeners(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I13: listeners, be they everybody's, stay in their process; what is read there has those of that process."""
+    manager = CallbackManager([Locked()])
+    if where == "everybody's":
+        monkeypatch.setattr(Settings, "_callback_manager", manager)
+    rerank = ResiftRerank(callback_manager=manager if where == "its own" else None)
+
+    again = pickle.loads(pickle.dumps(rerank))  # noqa: S301 - our own
+
+    assert again.callback_manager.handlers == (manager.handlers if where == "everybody's" else [])
+
+
+def test_copies_have_the_same_listeners() -> None:
+    """Who listens to a component hears its copies too, deep ones as well."""
+    manager = CallbackManager([Locked()])
+    rerank = ResiftRerank(callback_manager=manager)
+
+    for one in (copy.copy(rerank), copy.deepcopy(rerank), rerank.model_copy(deep=True), copy.deepcopy([rerank])[0]):
+        assert one is not rerank
+        assert one.callback_manager is manager
+
+
 def test_a_copy_in_the_same_process_is_whole() -> None:
     """Copies, deep ones too, have the key and the ranker that was given."""
     ranker = FakeRanker()
@@ -323,15 +360,22 @@ def test_equal_settings_share_a_model(tmp_path: Path) -> None:
 
 
 async def test_it_can_be_opened_and_closed_at_will(tmp_path: Path) -> None:
-    """A component that was closed loads its model again when it is needed; closing twice is closing."""
+    """The model is loaded by warming up, sync or async, and after closing again when needed; twice is once."""
     rerank = ResiftRerank(tiny.build("bert-cross", tmp_path))
 
-    await rerank.awarm_up()
-    first = ranked(rerank)
-    await rerank.aclose()
-    await rerank.aclose()
-
-    assert ranked(rerank) == first
+    with loads() as loaded:
+        await rerank.awarm_up()
+        await rerank.awarm_up()
+        assert len(loaded) == 1
+        first = ranked(rerank)
+        await rerank.aclose()
+        await rerank.aclose()
+        rerank.warm_up()
+        assert len(loaded) == 2
+        rerank.close()
+        rerank.close()
+        assert ranked(rerank) == first
+        assert len(loaded) == 3
     rerank.close()
 
 
@@ -372,15 +416,17 @@ def test_i21_an_instruction_changes_what_is_sent(tmp_path: Path) -> None:
 # the package
 
 
-def run(program: str) -> str:
-    """Run a program in a Python of its own, and return what it prints."""
+def run(*words: str, path: Path | None = None) -> str:
+    """Run a Python of its own, with another folder to import from if need be, and return what it prints."""
     result = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, *words],
         capture_output=True,
         text=True,
         timeout=110,
         check=False,
         stdin=subprocess.DEVNULL,
+        env=None if path is None else {**os.environ, "PYTHONPATH": str(path)},
+        cwd=HERE,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
@@ -414,7 +460,7 @@ heavy = {"torch", "transformers", "sentence_transformers", "huggingface_hub", "h
 print(sorted((set(sys.modules) - before) & heavy))
 """
 
-    assert run(program) == "[]"
+    assert run("-c", program) == "[]"
 
 
 def test_i22_the_package_shares_its_namespace() -> None:
@@ -425,6 +471,23 @@ def test_i22_the_package_shares_its_namespace() -> None:
         "llama_index/postprocessor/resift/__init__.py"
     ]
     assert (source / "llama_index/postprocessor/resift/py.typed").is_file()
+
+
+def test_i22_the_wheel_shares_its_namespace(tmp_path: Path) -> None:
+    """I22: what the wheel installs holds nothing but the package, which is found beside LlamaIndex's core."""
+    pytest.importorskip("hatchling", reason="building the wheel needs hatchling")
+    run("-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path / "wheels"))
+    (wheel,) = (tmp_path / "wheels").iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+        files = {name for name in archive.namelist() if ".dist-info/" not in name}
+        licences = [name for name in archive.namelist() if name.endswith("/LICENSE")]
+    folder = "llama_index/postprocessor/resift"
+    program = f"import llama_index.core, {package.__name__} as it; print(it.__file__)"
+
+    assert files == {f"{folder}/{path.name}" for path in (HERE / "src" / folder).iterdir() if path.is_file()}
+    assert len(licences) == 1
+    assert run("-c", program, path=tmp_path / "installed") == str(tmp_path / "installed" / folder / "__init__.py")
 
 
 def test_i22_llamahub_finds_the_class() -> None:

@@ -9,18 +9,20 @@ from typing import Any
 
 import pytest
 from llama_index.core import VectorStoreIndex
+from llama_index.core.agent.workflow import ReActAgent
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
 from llama_index.core.chat_engine import CondensePlusContextChatEngine, ContextChatEngine
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.evaluation import RetrieverEvaluator
-from llama_index.core.llms import MockLLM
+from llama_index.core.llms import CompletionResponse, CompletionResponseGen, CustomLLM, LLMMetadata, MockLLM
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.objects import ObjectIndex
 from llama_index.core.postprocessor import LongContextReorder, SimilarityPostprocessor
 from llama_index.core.query_engine import CitationQueryEngine, RetrieverQueryEngine
 from llama_index.core.response_synthesizers.no_text import NoText
+from llama_index.core.retrievers import QueryFusionRetriever
 from llama_index.core.schema import NodeWithScore, TextNode
-from llama_index.core.tools import RetrieverTool
+from llama_index.core.tools import QueryEngineTool, RetrieverTool
 from llama_index.core.workflow import StartEvent, StopEvent, Workflow, step
 
 import resift
@@ -128,6 +130,10 @@ async def test_i10_chat_engines(
     assert found((await chat.achat(QUERY)).source_nodes) == expected[:2]
     chat.reset()
     assert found((await chat.astream_chat(QUERY)).source_nodes) == expected[:2]
+    chat.reset()
+    streamed = chat.stream_chat(QUERY)
+    assert "".join(streamed.response_gen)
+    assert found(streamed.source_nodes) == expected[:2]
 
 
 async def test_i10_citation_engines(index: VectorStoreIndex, expected: list[tuple[str, float]]) -> None:
@@ -185,6 +191,66 @@ async def test_i10_an_endpoint_is_asked_sync_within_async(model: Path) -> None:
             await rerank.apostprocess_nodes(nodes, query_str=QUERY)
         )
         await rerank.aclose()
+
+
+async def test_i10_fusion_retrievers(index: VectorStoreIndex, expected: list[tuple[str, float]]) -> None:
+    """I10: what several retrievers found together is reranked as one list."""
+    fusion = QueryFusionRetriever(
+        [index.as_retriever(similarity_top_k=3), index.as_retriever(similarity_top_k=5)],
+        llm=LLM,
+        num_queries=1,
+        similarity_top_k=5,
+        use_async=False,
+    )
+    one = RetrieverQueryEngine.from_args(
+        fusion, llm=LLM, node_postprocessors=[ResiftRerank(top_n=3)], response_synthesizer=NoText(llm=LLM)
+    )
+
+    for response in (one.query(QUERY), await one.aquery(QUERY)):
+        assert found(response.source_nodes) == expected[:3]
+
+
+@pytest.mark.parametrize(("deduplicate", "times"), [(False, 2), (True, 1)])
+async def test_i16_finds_may_be_put_together_by_hand(
+    deduplicate: bool,  # noqa: FBT001 - a parameter of pytest's
+    times: int,
+    index: VectorStoreIndex,
+    expected: list[tuple[str, float]],
+) -> None:
+    """I16: of nodes that two retrievers found, each comes as often as it was found, or once on demand."""
+    retriever = index.as_retriever(similarity_top_k=5)
+    nodes = [*await retriever.aretrieve(QUERY), *await retriever.aretrieve("pandas")]
+
+    ranked = await ResiftRerank(deduplicate=deduplicate).apostprocess_nodes(nodes, query_str=QUERY)
+
+    assert sorted(found(ranked)) == sorted(expected * times)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # LlamaIndex's agents use what is deprecated
+async def test_i10_agents(index: VectorStoreIndex, expected: list[tuple[str, float]]) -> None:
+    """I10: a query engine that reranks is a tool for an agent."""
+
+    class Asking(CustomLLM):
+        """Asks the tool first, and answers with what it says."""
+
+        @property
+        def metadata(self) -> LLMMetadata:
+            return LLMMetadata()
+
+        def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: FBT001, FBT002 - LlamaIndex's
+            if expected[0][0] in prompt:
+                return CompletionResponse(text="Thought: I can answer.\nAnswer: ten hours")
+            return CompletionResponse(text=f'Thought: I ask.\nAction: pandas\nAction Input: {{"input": "{QUERY}"}}')
+
+        def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:  # noqa: FBT001, FBT002 - the same
+            response = self.complete(prompt)
+            yield CompletionResponse(text=response.text, delta=response.text)
+
+    tool = QueryEngineTool.from_defaults(engine(index, ResiftRerank(top_n=1)), name="pandas", description="about them")
+
+    answer = await ReActAgent(tools=[tool], llm=Asking()).run(QUERY)
+
+    assert str(answer) == "ten hours"
 
 
 async def test_i10_workflow_steps(index: VectorStoreIndex, expected: list[tuple[str, float]]) -> None:

@@ -1,11 +1,10 @@
 """The options of `resift.load` and `resift.connect` that a component has no setting of its own for."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from os import PathLike, fspath
 from typing import Any
 
-from resift import InvalidInput, Prompt
+from resift import InvalidInput
 
 _SETTINGS = frozenset({"model", "base_url", "api_key", "instruction", "normalize", "on_error", "ranker"})
 _UNWRITABLE = frozenset({"headers", "http_client"})
@@ -21,8 +20,7 @@ def read_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
     return options
 
 
-def written(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as plain data, or say which of them is none."""
+def require_writable(options: Mapping[str, Any]) -> None:
+    """Refuse to write down what is no plain data, or is not for everybody's eyes."""
     if found := sorted(_UNWRITABLE & options.keys()):
         raise InvalidInput(f"{found[0]} cannot be written down; make the component where it is needed")
-    return {name: asdict(value) if isinstance(value, Prompt) else value for name, value in options.items()}

@@ -12,12 +12,9 @@ from llama_index.core.bridge.pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
-    SerializationInfo,
-    SerializerFunctionWrapHandler,
     ValidationInfo,
     field_serializer,
     field_validator,
-    model_serializer,
 )
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -25,8 +22,16 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.prompts.mixin import PromptDictType, PromptMixin
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
-from llama_index.postprocessor.resift.nodes import RERANK_ERROR, RETRIEVAL_SCORE, noted, text_of
-from llama_index.postprocessor.resift.options import read_options, written
+from llama_index.postprocessor.resift.nodes import (
+    RERANK_ERROR,
+    RETRIEVAL_SCORE,
+    first_of_each,
+    noted,
+    read_nodes,
+    read_query,
+    text_of,
+)
+from llama_index.postprocessor.resift.options import read_options, require_writable
 from llama_index.postprocessor.resift.watching import dispatcher, watched
 from resift import InvalidInput, Ranker
 from resift.adapting import OnError, Placement, Reranker
@@ -56,6 +61,7 @@ class ResiftRerank(BaseNodePostprocessor, PromptMixin):
         normalize: None for the scores that the model's authors return, True for [0, 1], False for raw logits.
         metadata_mode: which metadata the model reads in front of a node's text.
         keep_retrieval_score: note the score that a node came with in its metadata, as `retrieval_score`.
+        deduplicate: of nodes with the same id, return the first only.
         textless: whether nodes without a text come "last", where they get no score, or "drop" out.
         on_error: "raise", or "pass" to return the nodes as they came when the ranker fails, with the error's name in
             their metadata, as `rerank_error`. Mistakes, such as a model that does not exist, are raised nonetheless.
@@ -78,6 +84,7 @@ class ResiftRerank(BaseNodePostprocessor, PromptMixin):
     normalize: bool | None = Field(default=None, frozen=True)
     metadata_mode: MetadataMode = MetadataMode.EMBED
     keep_retrieval_score: bool = False
+    deduplicate: bool = False
     textless: Literal["last", "drop"] = "last"
     on_error: OnError = Field(default="raise", frozen=True)
     options: dict[str, Any] = Field(default_factory=dict, frozen=True)
@@ -96,6 +103,7 @@ class ResiftRerank(BaseNodePostprocessor, PromptMixin):
         normalize: bool | None = None,
         metadata_mode: MetadataMode | Literal["all", "embed", "llm", "none"] = MetadataMode.EMBED,
         keep_retrieval_score: bool = False,
+        deduplicate: bool = False,
         textless: Literal["last", "drop"] = "last",
         on_error: OnError = "raise",
         options: Mapping[str, Any] | None = None,
@@ -123,6 +131,7 @@ class ResiftRerank(BaseNodePostprocessor, PromptMixin):
             "normalize": normalize,
             "metadata_mode": metadata_mode,
             "keep_retrieval_score": keep_retrieval_score,
+            "deduplicate": deduplicate,
             "textless": textless,
             "on_error": on_error,
             "options": others,
@@ -139,12 +148,21 @@ class ResiftRerank(BaseNodePostprocessor, PromptMixin):
         return [(name, given) for name in _SHOWN if (given := getattr(self, name)) is not None]
 
     def __getstate__(self) -> dict[Any, Any]:
-        written(self.options)  # refuses what no pickle may hold
+        require_writable(self.options)
         state = BaseModel.__getstate__(self)
-        return state | {"__dict__": state["__dict__"] | {"api_key": None, "callback_manager": CallbackManager()}}
+        fields = state["__dict__"] | {"api_key": None}
+        del fields["callback_manager"]  # whose handlers belong to this process
+        return state | {"__dict__": fields}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        BaseModel.__setstate__(self, state)  # LlamaIndex's own would make another reranker, and lose the given ranker
+        fields = state["__dict__"] | {"callback_manager": CallbackManager()}
+        # LlamaIndex's own would make another reranker, and lose the given ranker
+        BaseModel.__setstate__(self, state | {"__dict__": fields})
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        memo = {} if memo is None else memo
+        memo[id(self.callback_manager)] = self.callback_manager  # who listens to the one listens to the other
+        return super().__deepcopy__(memo)
 
     @classmethod
     def class_name(cls) -> str:
@@ -175,18 +193,20 @@ class ResiftRerank(BaseNodePostprocessor, PromptMixin):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        with self._watched(nodes, query_bundle) as ranked:
-            call = self._read(nodes, query_bundle)
-            ranked.extend(self._placed(call, self._reranker.rank(call.query, call.texts, **self._asked)))
+        nodes, query = read_nodes(nodes), read_query(query_bundle)
+        with self._watched(nodes, query) as ranked:
+            call = self._read(nodes, query)
+            ranked.extend(self._placed(call, self._reranker.rank(call.query, call.texts, **call.options)))
         return ranked
 
     @dispatcher.span  # LlamaIndex gives one to the method above by itself, and forgets this one
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        with self._watched(nodes, query_bundle) as ranked:
-            call = self._read(nodes, query_bundle)
-            ranked.extend(self._placed(call, await self._reranker.arank(call.query, call.texts, **self._asked)))
+        nodes, query = read_nodes(nodes), read_query(query_bundle)
+        with self._watched(nodes, query) as ranked:
+            call = self._read(nodes, query)
+            ranked.extend(self._placed(call, await self._reranker.arank(call.query, call.texts, **call.options)))
         return ranked
 
     def _require_free(self, names: Iterable[str]) -> None:
@@ -205,31 +225,30 @@ class ResiftRerank(BaseNodePostprocessor, PromptMixin):
     def _read(self, nodes: list[NodeWithScore], query: QueryBundle | None) -> "_Call":
         if query is None:
             raise InvalidInput("nodes are reranked by a query; pass query_str=... or query_bundle=...")
-        read = [(node, text_of(node.node, self.metadata_mode)) for node in nodes]
-        told = [(node, text) for node, text in read if text.strip()]
-        textless = [node for node, text in read if not text.strip()] if self.textless == "last" else []
+        if self.deduplicate:
+            nodes = first_of_each(nodes)
+        texts = [text_of(node.node, self.metadata_mode) for node in nodes]
+        told = [node for node, text in zip(nodes, texts, strict=True) if text.strip()]
+        textless = [node for node, text in zip(nodes, texts, strict=True) if not text.strip()]
         return _Call(
             query=query.query_str,
-            texts=[text for _, text in told],
-            told=[node for node, _ in told],
-            textless=textless,
-            as_they_came=list(nodes) if textless else [node for node, _ in told],
+            texts=[text for text in texts if text.strip()],
+            told=told,
+            textless=textless if self.textless == "last" else [],
+            as_they_came=nodes if self.textless == "last" else told,
+            cut=Cut(self.top_n, self.score_threshold),
+            instruction=self.instruction,
         )
-
-    @property
-    def _asked(self) -> dict[str, Any]:
-        """What the ranker is told beside the texts."""
-        return {"top_n": self.top_n, "threshold": self.score_threshold, "instruction": self.instruction}
 
     def _placed(self, call: "_Call", placement: Placement) -> list[NodeWithScore]:
         """Return the nodes in their new order, in wrappers of their own."""
         if placement.error is not None:
             error = type(placement.error).__name__
-            return [_with_note(node, RERANK_ERROR, error) for node in call.as_they_came[: self.top_n]]
+            return [_with_note(node, RERANK_ERROR, error) for node in call.as_they_came[: call.cut.top_n]]
         ranked = [self._scored(call.told[place.index], place.score) for place in placement.places]
-        if self.score_threshold is None:
+        if call.cut.threshold is None:
             ranked += [self._scored(node, None) for node in call.textless]
-        return ranked[: self.top_n]
+        return ranked[: call.cut.top_n]
 
     def _scored(self, node: NodeWithScore, score: float | None) -> NodeWithScore:
         if self.keep_retrieval_score and node.score is not None and RETRIEVAL_SCORE not in node.node.metadata:
@@ -243,20 +262,16 @@ class ResiftRerank(BaseNodePostprocessor, PromptMixin):
         if "instruction" in prompts:
             self.instruction = prompts["instruction"].format() or None
 
-    @model_serializer(mode="wrap")
-    def custom_model_dump(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        """Return the settings, without the key; a ranker that was given is none of them, and is refused."""
-        if not self._writable:
-            raise InvalidInput("a ranker that was given cannot be written down; make the component where it is needed")
-        return super().custom_model_dump(handler, info)
-
     @field_serializer("metadata_mode")
     def _write_metadata_mode(self, mode: MetadataMode) -> str:
         return mode.value
 
     @field_serializer("options")
     def _write_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        return written(options)
+        if not self._writable:
+            raise InvalidInput("a ranker that was given cannot be written down; make the component where it is needed")
+        require_writable(options)
+        return options
 
     @field_validator("top_n", "score_threshold", mode="before")
     @classmethod
@@ -267,7 +282,7 @@ class ResiftRerank(BaseNodePostprocessor, PromptMixin):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Call:
-    """What was read of the nodes of one call."""
+    """One call: what was read of its nodes, and the settings as they were when it began."""
 
     query: str
     texts: list[str]
@@ -276,7 +291,15 @@ class _Call:
 
     textless: list[NodeWithScore]
     as_they_came: list[NodeWithScore]
+    cut: Cut
+    instruction: str | None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the ranker is told beside the texts."""
+        return {"top_n": self.cut.top_n, "threshold": self.cut.threshold, "instruction": self.instruction}
 
 
 def _with_note(node: NodeWithScore, key: str, value: Any) -> NodeWithScore:
-    return node.model_copy(update={"node": noted(node.node, key, value)})
+    score = None if node.score is None else float(node.score)  # which others may have made a number of NumPy's
+    return node.model_copy(update={"node": noted(node.node, key, value), "score": score})
