@@ -17,6 +17,7 @@ import platform
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +34,7 @@ REAL_VOCABULARIES = HERE.parent.parent / "shared" / "tokenizers"
 WORD_BEGINS = "\N{LOWER ONE EIGHTH BLOCK}"  # in a vocabulary of SentencePiece
 MEDIAN_TOKENS, SPREAD = 120, 0.6  # documents' lengths are log-normal, as those of passages are
 PEER = "sentence-transformers"
+PACKAGES = ("torch", "transformers", "sentence-transformers", "onnxruntime", "resift")
 BASELINE = {"cpu": PEER, "cuda": f"{PEER}, float16"}  # on a GPU nobody who wants speed leaves it at full precision
 
 Request = tuple[str, list[str]]
@@ -114,7 +116,7 @@ class Variant:
 def main() -> None:
     """Build the model, let the variants take turns, and tell what was measured."""
     arguments = _arguments()
-    os.environ.update(TOKENIZERS_PARALLELISM="true", HF_HUB_OFFLINE="1")
+    os.environ.update(TOKENIZERS_PARALLELISM="true", HF_HUB_OFFLINE="1", OMP_NUM_THREADS=str(arguments.threads))
     import torch
 
     torch.set_num_threads(arguments.threads)
@@ -122,6 +124,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         words = write_model(Path(folder), arguments.model)
         requests = [_request(words, rng, arguments.documents) for _ in range(arguments.queries)]
+        if arguments.device == "cpu":
+            write_graphs(Path(folder))
         variants = _variants(folder, arguments.device)
         _measure(variants, requests, arguments.rounds)
     record = _record(variants, arguments)
@@ -155,6 +159,32 @@ def write_model(folder: Path, size: str = "minilm") -> list[str]:
     return [word for word in words if word.isascii() and word.isalpha() and word.islower() and len(word) > 1]
 
 
+def write_graphs(folder: Path) -> None:
+    """Export a cross-encoder to ONNX beside its weights, as it is and in int8."""
+    import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import-untyped]
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="eager").eval()
+    model.config.return_dict = False
+    inputs = ["input_ids", "attention_mask", "token_type_ids"][: 3 if model.config.type_vocab_size > 1 else 2]
+    example = torch.randint(5, 100, (2, 24))
+    path = folder / "onnx" / "model.onnx"
+    path.parent.mkdir()
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the exporter speaks of itself at length
+        torch.onnx.export(
+            model,
+            (example, torch.ones_like(example), torch.zeros_like(example))[: len(inputs)],
+            str(path),
+            input_names=inputs,
+            output_names=["logits"],
+            dynamic_axes={name: {0: "batch", 1: "sequence"} for name in inputs} | {"logits": {0: "batch"}},
+            dynamo=False,
+        )
+    quantize_dynamic(path, path.with_name("model_quantized.onnx"), weight_type=QuantType.QInt8, per_channel=True)
+
+
 def _tokenizer(made: Model) -> str:
     """Return the model's real vocabulary where it is at hand, else one of made-up words of the same size."""
     if made.real_vocabulary.exists():
@@ -182,7 +212,8 @@ def _request(words: list[str], rng: np.random.Generator, documents: int) -> Requ
 def _variants(folder: str, device: str) -> list[Variant]:
     peer, ours = partial(_sentence_transformers, folder, device), partial(_resift, folder, device)
     if device == "cpu":
-        return [peer(), peer(batch_size=8), ours("float32"), ours("bfloat16")]
+        graphs = [ours(dtype, backend="onnx") for dtype in ("float32", "int8")]
+        return [peer(), peer(batch_size=8), ours("float32"), ours("bfloat16"), *graphs]
     halves = [peer("float16"), *(peer("float16", batch_size=size) for size in (128, 512)), peer("bfloat16")]
     return [*halves, peer(), ours("float16"), ours("bfloat16"), ours("float32")]
 
@@ -206,11 +237,13 @@ def _sentence_transformers(folder: str, device: str, dtype: str = "", *, batch_s
     return Variant(", ".join(filter(None, (PEER, dtype, f"batch_size={batch_size}" if batch_size else ""))), score)
 
 
-def _resift(folder: str, device: str, dtype: str) -> Variant:
+def _resift(folder: str, device: str, dtype: str, *, backend: str = "torch") -> Variant:
     import resift
 
-    ranker = resift.load(folder, dtype=dtype, device=device, normalize=False)  # type: ignore[arg-type]
-    return Variant(f"resift, {dtype}", lambda request: ranker.score(*request))
+    how: dict[str, Any] = {"backend": backend, "dtype": dtype, "device": device}
+    ranker = resift.load(folder, normalize=False, **how)
+    name = "resift" if backend == "torch" else f"resift on {backend}"
+    return Variant(f"{name}, {dtype}", lambda request: ranker.score(*request))
 
 
 def _measure(variants: list[Variant], requests: list[Request], rounds: int) -> None:
@@ -235,7 +268,7 @@ def _record(variants: list[Variant], arguments: argparse.Namespace) -> dict[str,
         "rounds": arguments.rounds,
         "pairs a round": pairs,
         "vocabulary": made.vocabulary if made.real_vocabulary.exists() else "made up",
-        "versions": {name: version(name) for name in ("torch", "transformers", "sentence-transformers", "resift")},
+        "versions": {name: version(name) for name in PACKAGES},
         "ratio to": baseline.name,
         "variants": [
             {

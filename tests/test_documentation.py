@@ -61,6 +61,7 @@ STAND_INS = {
     "BAAI/bge-reranker-v2-gemma": "gemma",
     "BAAI/bge-reranker-v2-m3": "xlmr-cross",
     "Qwen/Qwen3-Reranker-0.6B": "qwen3",
+    "Xenova/bge-reranker-base": "xlmr-cross",
     "cross-encoder/ms-marco-MiniLM-L6-v2": "bert-cross",
     "mixedbread-ai/mxbai-rerank-base-v1": "deberta-cross",
     "mixedbread-ai/mxbai-rerank-base-v2": "qwen2",
@@ -228,6 +229,11 @@ def cache_stand_ins(cache: Path, text: str) -> None:
 
         folder, commit = cache / f"models--{model.replace('/', '--')}", "0" * 40
         build(STAND_INS[model], folder / "snapshots" / commit)
+        if model.startswith("Xenova/"):  # who publishes graphs alone
+            from exported import export  # here, because not everybody who imports this file has onnx
+
+            export(folder / "snapshots" / commit)
+            (folder / "snapshots" / commit / "model.safetensors").unlink()
         (folder / "refs").mkdir()
         (folder / "refs" / "main").write_text(commit)
 

@@ -259,6 +259,7 @@ def test_rows_are_plain_values(name: str) -> None:
         ("http://u:xyzzy@h", "no password"),
         ("http://xyzzy@h", "no user name"),
         ("u:xyzzy@h", "begin with http"),
+        ("sk-xyzzy", "begin with http"),
         ("http://u:xyzzy@h:port", "host and port"),
         (None, "must be a str"),
         (b"http://h", "must be a str"),

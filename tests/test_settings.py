@@ -107,8 +107,8 @@ def test_a_misspelt_word_is_corrected(name: str, value: str, meant: str) -> None
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("dtype", ("auto", "float32", "float16", "bfloat16")),
-        ("backend", ("auto", "torch")),
+        ("dtype", ("auto", "float32", "float16", "bfloat16", "int8")),
+        ("backend", ("auto", "torch", "onnx")),
         ("long_documents", ("truncate",)),
     ],
 )

@@ -9,8 +9,8 @@ from typing import Literal, get_args
 from resift.amounts import whole
 from resift.errors import InvalidInput
 
-Backend = Literal["auto", "torch"]
-Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+Backend = Literal["auto", "torch", "onnx"]
+Dtype = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 LongDocuments = Literal["truncate"]
 Covers = Literal["everything", "texts", "texts and tail"]
 
@@ -102,6 +102,8 @@ class Settings:
         _require_kind("like", self.like, str | Prompt | None, wanted="the id of a catalogued model or a Prompt")
         for name, kind in (("backend", Backend), ("dtype", Dtype), ("long_documents", LongDocuments)):
             _require_choice(name, getattr(self, name), get_args(kind))
+        if self.backend == "torch" and self.dtype == "int8":
+            raise InvalidInput("dtype='int8' is a quantised ONNX graph, which torch does not run; say backend='onnx'")
         for name in ("max_length", "max_batch_tokens", "max_queue_tokens"):
             if (given := getattr(self, name)) is not None:
                 whole(name, given, advice="leave it out for the default")

@@ -105,7 +105,7 @@ def test_h2_a_missing_key_is_an_error_when_the_ranker_warms_up(ask: Ask, monkeyp
         ({"api_key": Secret.from_token("k-12345"), "ranker": FakeRanker()}, "leave out api_key, or the ranker"),
         ({"api_base_url": "http://127.0.0.1:9", "ranker": FakeRanker()}, "leave out api_base_url, or the ranker"),
         ({"api_key": "k-12345", "api_base_url": "http://127.0.0.1:9"}, "api_key must be a Secret"),
-        ({"api_base_url": "127.0.0.1"}, "127.0.0.1"),
+        ({"api_base_url": "127.0.0.1"}, "must begin with http"),
         ({"meta_fields_to_embed": "title"}, "meta_fields_to_embed must be a list of names"),
         ({"meta_fields_to_embed": [1]}, "meta_fields_to_embed must be a list of names"),
         ({"meta_data_separator": None}, "meta_data_separator must be a str"),

@@ -326,7 +326,7 @@ def test_what_decides_the_ranker_is_not_assigned(name: str) -> None:
         ({"normalize": True, "ranker": FakeRanker()}, "leave out normalize, or the ranker"),
         ({"ranker": "lexical"}, "ranker must be a Ranker"),
         ({"on_error": "ignore"}, "on_error='ignore' is not known"),
-        ({"base_url": "nowhere"}, "nowhere"),
+        ({"base_url": "nowhere"}, "base_url must begin with http"),
         ({"metadata_mode": "some"}, "metadata_mode\n.*'all', 'embed', 'llm' or 'none'"),
     ],
 )

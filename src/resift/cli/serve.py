@@ -76,7 +76,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
 @_option("--body-timeout-s", type=float, default=15.0, show_default=True, help="Seconds for a client to send it.")
 @_option("--drain-s", type=float, default=30.0, show_default=True, help="Seconds for answers after SIGTERM.")
 @_option("--device", help="Where models run: cpu, cuda, cuda:1; several with commas.  [default: the first GPU, or cpu]")
-@_option("--dtype", help="Their number format: float32, float16, bfloat16.  [default: what suits the device]")
+@_option("--dtype", help="Their number format: float32, float16, bfloat16, int8.  [default: what suits the device]")
 @_option("--max-length", type=int, help="Tokens that a model reads of one text.  [default: as its authors set it]")
 @_option("--max-batch-tokens", type=int, help="Tokens that run at once.  [default: what suits the device]")
 @_option("--like", help="The catalogued model that the only MODEL is a copy or a fine-tune of.")

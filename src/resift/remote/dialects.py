@@ -242,7 +242,8 @@ class _Base:
 
 
 def _split(base_url: str) -> SplitResult:
-    shown = "base_url" if "@" in base_url else f"base_url={base_url!r}"  # it may hold a password
+    is_address = "@" not in base_url and (":" in base_url or "/" in base_url)
+    shown = f"base_url={base_url!r}" if is_address else "base_url"  # it may hold a password, or be a key by mistake
     if "?" in base_url or "#" in base_url:
         raise InvalidInput("base_url must have no query and no fragment; pass the key as api_key=...")
     try:

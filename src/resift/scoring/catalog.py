@@ -161,9 +161,9 @@ def restrictive_licence(model: str) -> str | None:
 def _look_up(table: Mapping[str, Value], model: str) -> Value | None:
     cached = _CACHED.search(model)
     wanted = (f"{cached['owner']}/{cached['name']}" if cached else model).casefold().rstrip("/\\")
-    own_name = re.split(r"[/\\]", wanted)[-1]
+    own_name = re.split(r"[/\\]", wanted)[-1].removesuffix("-onnx")
     for name, value in table.items():
-        # a folder that is called as the model is taken for a copy of it
+        # a folder or repository that is called as the model, with or without -ONNX, is taken for a copy of it
         if name.casefold() == wanted or name.casefold().partition("/")[2] == own_name:
             return value
     return None

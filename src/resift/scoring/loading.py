@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from resift.checkpoint import open_checkpoint
 from resift.errors import ModelUnsupported, ScoringFailed
 from resift.forking import renew_in_child
-from resift.scoring.backends import Backend, Outputs
-from resift.scoring.backends.torch import check_torch, open_torch
+from resift.scoring.backends import Outputs
+from resift.scoring.backends.choosing import choose
+from resift.scoring.backends.onnx import open_onnx
+from resift.scoring.backends.torch import open_torch
 from resift.scoring.catalog import restrictive_licence, row_of, why_unsuitable
 from resift.scoring.engine import Engine
 from resift.scoring.families import Family
@@ -51,28 +53,31 @@ def load_model(settings: Settings) -> LoadedModel:
     devices = [settings.device] if isinstance(settings.device, str) else settings.device
     if isinstance(settings.like, str):
         row_of(settings.like)
-    check_torch(settings.model, devices)
+    choice = choose(settings, devices)
     checkpoint = open_checkpoint(
         settings.model,
+        forms=choice.forms,
+        dtype=choice.graph,
+        before=choice.require,
         revision=settings.revision,
         local_files_only=settings.local_files_only,
         cache_dir=settings.cache_dir,
     )
+    form = checkpoint.form(choice.forms)
+    choice.require(form)
     recognised = recognise(checkpoint, settings)
     sample = recognised.family.prepare(_SAMPLE_QUERY, _SAMPLE_DOCUMENTS, None).batch()
-    backends: list[Backend] = [
-        open_torch(
-            checkpoint,
-            recognised.readout,
-            sample,
-            device=device,
-            dtype=settings.dtype,
-            half=recognised.half,
-            max_batch_tokens=settings.max_batch_tokens,
-            trust_remote_code=settings.trust_remote_code,
-        )
-        for device in devices
-    ]
+    if form == "graph":
+        how = {"dtype": choice.graph, "max_batch_tokens": settings.max_batch_tokens}
+        backends = [open_onnx(checkpoint, recognised.readout, sample, device=device, **how) for device in devices]
+    else:
+        how = {
+            "dtype": settings.dtype,
+            "half": recognised.half,
+            "max_batch_tokens": settings.max_batch_tokens,
+            "trust_remote_code": settings.trust_remote_code,
+        }
+        backends = [open_torch(checkpoint, recognised.readout, sample, device=device, **how) for device in devices]
     _mention_licence(settings)
     engine = Engine(backends, max_queue_tokens=settings.max_queue_tokens)
     return LoadedModel(recognised.family, engine, version=checkpoint.revision or _state(settings))

@@ -39,9 +39,8 @@ class Lexical:
     def prepare(self, query: str, documents: Sequence[str], instruction: str | None) -> Prepared:
         """Score the call; there is nothing left to run."""
         every = list(words(query))
-        asked = [word for word in every if word not in _ASKING] or every
         texts = [list(map(stem, words(document))) for document in documents]
-        found = bm25(list(map(stem, asked)), texts)
+        found = bm25(list(map(stem, asked_for(every))), texts)
 
         def finish(outputs: Outputs, normalize: bool | None) -> Scores:
             return found.scores / found.ceiling if normalize and found.ceiling else np.array(found.scores)
@@ -56,6 +55,11 @@ def words(text: str) -> Iterator[str]:
             yield from (run[at : at + 2] for at in range(len(run) - 1))
         else:
             yield run
+
+
+def asked_for(query: Sequence[str]) -> Sequence[str]:
+    """Return the words of a query that are looked for; all of them, where it only asks."""
+    return [word for word in query if word not in _ASKING] or query
 
 
 def stem(word: str) -> str:

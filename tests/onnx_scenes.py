@@ -1,0 +1,103 @@
+"""
+What a program does with the onnx backend, played in a Python of its own: it forks, it ends.
+
+Nothing but resift may import ONNX Runtime here, as in the programs of others.
+"""
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import resift
+
+QUERY = "what does a panda eat?"
+DOCUMENTS = ["The panda eats bamboo.", "Paris is in France.", "A bear"]
+
+
+def _in_child(work: Any, *, leave: Any) -> None:
+    if not (child := os.fork()):
+        signal.alarm(20)
+        try:
+            work()
+        except BaseException:  # noqa: BLE001 - a child must not go on as if it were its parent
+            traceback.print_exc()
+            os._exit(1)
+        leave(0)
+    assert os.waitpid(child, 0)[1] == 0, "the child did not end well"
+
+
+def fork_amid_work(model: str) -> None:
+    """Fork while another thread scores, and score in the child, twice, and in the parent."""
+    ranker = resift.load(model)
+    expected = ranker.score(QUERY, DOCUMENTS)
+    enough = threading.Event()
+
+    def keep_busy() -> None:
+        while not enough.is_set():
+            ranker.score(QUERY, DOCUMENTS * 50)
+
+    def score() -> None:
+        for _ in range(2):
+            np.testing.assert_allclose(ranker.score(QUERY, DOCUMENTS), expected, atol=1e-5)
+        ranker.close()
+
+    busy = threading.Thread(target=keep_busy)
+    busy.start()
+    try:
+        for _ in range(3):
+            _in_child(score, leave=os._exit)
+    finally:
+        enough.set()
+        busy.join(20)
+    np.testing.assert_allclose(ranker.score(QUERY, DOCUMENTS), expected, atol=1e-5)
+
+
+def fork_and_leave(model: str) -> None:
+    """Fork, and let the child end as a program does, with a ranker that it used, closed unused, or never touched."""
+    ranker = resift.load(model)
+    ranker.score(QUERY, DOCUMENTS)
+    for work in (lambda: ranker.score(QUERY, DOCUMENTS), ranker.close, lambda: None):
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            work()
+            return  # and with it the program
+        assert os.waitpid(child, 0)[1] == 0, "the child did not end well"
+
+
+def report_to_nobody(model: str) -> None:
+    """Count the threads that loading adds: those of a session of two threads, one beside the caller's."""
+    tasks = Path("/proc/self/task")
+    before = len(list(tasks.iterdir())) if tasks.exists() else 0
+    ranker = resift.load(model, backend="onnx")
+    if before:
+        assert len(list(tasks.iterdir())) - before <= 1
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+    ranker.close()
+
+
+def end_amid_work(model: str) -> None:
+    """Leave while a long list is being scored."""
+    ranker = resift.load(model)
+    hold = threading.Thread(target=_score_until_the_end, args=(ranker,), daemon=True)
+    hold.start()
+    hold.join(0.3)
+
+
+def _score_until_the_end(ranker: Any) -> None:
+    try:
+        ranker.score(QUERY, DOCUMENTS * 5000)
+    except BaseException:  # noqa: BLE001 - the program ends; there is nobody to tell
+        return
+
+
+SCENES = (fork_amid_work, fork_and_leave, report_to_nobody, end_amid_work)
+
+if __name__ == "__main__":
+    {scene.__name__: scene for scene in SCENES}[sys.argv[1]](*sys.argv[2:])
