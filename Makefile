@@ -24,7 +24,7 @@ help:  ## say what can be done
 
 install: $(VENV)/.installed  ## everything a developer needs, in .venv
 
-demo: $(VENV)/.core  ## rank some documents with the built-in scorer, here and through an endpoint: no model, no torch
+demo: $(VENV)/.core  ## rank some texts in plain Python and in every framework, here and through an endpoint: no model, no torch
 	@$(RUN) examples/demo.py $(ARGS)
 
 test: $(VENV)/.installed  ## every promise
@@ -68,7 +68,7 @@ clean:  ## forget what tools remembered; .venv stays
 # The stamps live inside the environment, so they go when it goes.
 $(VENV)/.core: pyproject.toml $(wildcard integrations/*/pyproject.toml)
 	$(environment)
-	@echo "installing resift"
+	@echo "installing resift and its packages for frameworks"
 	@$(PIP) install --editable ".[serve]" $(INTEGRATIONS)
 	@touch $@
 
