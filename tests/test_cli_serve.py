@@ -228,6 +228,7 @@ def test_rankers_that_were_opened_in_vain_are_closed() -> None:
         (("lexical", "--api-key", "with blank"), "API key 1"),
         (("lexical", "--nothing"), "--nothing"),
         (("lexical", "--dtype", "float7"), "float7"),
+        (("lexical", "--backend", "tflite"), "tflite"),
         (("--upstream", "ftp://127.0.0.1"), "ftp"),
         (("--upstream", "http://127.0.0.1", "--upstream-dialect", "klingon"), "klingon"),
     ],

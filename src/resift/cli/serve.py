@@ -76,6 +76,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
 @_option("--body-timeout-s", type=float, default=15.0, show_default=True, help="Seconds for a client to send it.")
 @_option("--drain-s", type=float, default=30.0, show_default=True, help="Seconds for answers after SIGTERM.")
 @_option("--device", help="Where models run: cpu, cuda, cuda:1; several with commas.  [default: the first GPU, or cpu]")
+@_option("--backend", help="What runs them: torch, onnx.  [default: what suits their files]")
 @_option("--dtype", help="Their number format: float32, float16, bfloat16, int8.  [default: what suits the device]")
 @_option("--max-length", type=int, help="Tokens that a model reads of one text.  [default: as its authors set it]")
 @_option("--max-batch-tokens", type=int, help="Tokens that run at once.  [default: what suits the device]")
@@ -150,7 +151,7 @@ def _model_options(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("like", "revision"):
         if given[name] is not None and len(given["models"]) != 1:
             raise InvalidInput(f"--{name} speaks of one model, and there are {len(given['models'])}")
-    names = ("dtype", "max_length", "max_batch_tokens", "max_queue_tokens", "like", "revision", "cache_dir")
+    names = ("backend", "dtype", "max_length", "max_batch_tokens", "max_queue_tokens", "like", "revision", "cache_dir")
     options = {name: given[name] for name in names if given[name] is not None}
     if given["device"] is not None:
         devices = [name.strip() for name in given["device"].split(",")]
