@@ -10,6 +10,7 @@ server with the built-in scorer answers.
 
 import ast
 import asyncio
+import builtins
 import doctest
 import importlib
 import inspect
@@ -135,6 +136,7 @@ def _compile(code: str, name: str, line: int) -> types.CodeType:
 
 def run_code(code: str, namespace: dict[str, Any], *, name: str, line: int = 1) -> str:
     """Run a piece of Python, which may `await` at its top level, and return what it prints."""
+    namespace.setdefault("__builtins__", builtins)  # as every module has them
     program = types.FunctionType(_compile(code, name, line), namespace)
     with redirect_stdout(StringIO()) as printed:
         result = program()

@@ -40,7 +40,8 @@ def _value(name: str, listing: Listing, said: Mapping[str, int], **how: Any) -> 
 def _theirs(name: str, grades: list[Mapping[str, int]], scores: list[dict[str, float]]) -> list[float]:
     kind, _, cutoff = name.partition("@")
     cutoff = "1000" if name == "Recall" else cutoff  # theirs needs one
-    measure = ir_measures.parse_measure("@".join(filter(None, (THEIRS.get(kind, kind), cutoff))))
+    measure = getattr(ir_measures, THEIRS.get(kind, kind))
+    measure = measure @ int(cutoff) if cutoff else measure
     qrels = {str(query): dict(said) for query, said in enumerate(grades)}
     run = {str(query): found for query, found in enumerate(scores)}
     values = {found.query_id: found.value for found in ir_measures.iter_calc([measure], qrels, run)}
