@@ -1,7 +1,6 @@
 """What the reranking component of every framework does: open a ranker when it is needed, rank, fail as it was told."""
 
 import logging
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
@@ -22,6 +21,7 @@ from resift.errors import (
 from resift.many import numbered, read_many
 from resift.opening import Given, Opening
 from resift.settings import hint
+from resift.soundness import sound_scores
 from resift.types import Cut, Document, Ranker, Ranking
 
 logger = logging.getLogger("resift")
@@ -191,7 +191,7 @@ class Reranker:
         rankings = self._source.get().rank_many([read[at] for at in asked], instruction=instruction)
         for at, ranking in zip(asked, rankings, strict=True):
             count = len(read[at][1])
-            found = _scores(ranking, count)
+            found = sound_scores(ranking, count)
             if ranking.missing:
                 raise EndpointMisbehaved(f"{self.model} gave {len(ranking.missing)} of {count} documents no score")
             scores[at] = [found[index] for index in range(count)]
@@ -266,7 +266,7 @@ class _Call:
 
     def placed(self, ranking: Ranking) -> Placement:
         """Return where a ranking puts the documents."""
-        places = [Place(*scored) for scored in _scores(ranking, len(self.documents)).items()]
+        places = [Place(*scored) for scored in sound_scores(ranking, len(self.documents)).items()]
         if self.cut.threshold is None:
             places += [Place(index, None) for index in ranking.missing]
         return Placement(tuple(places[: self.cut.top_n]), ranking.model, truncated=ranking.truncated)
@@ -292,18 +292,6 @@ async def _ask_async(source: Opening | Given, call: _Call) -> Ranking:
         if source.holds(ranker):
             raise
     return await (await source.aget()).arank(call.query, call.documents, **call.options)
-
-
-def _scores(ranking: Ranking, count: int) -> dict[int, float]:
-    """Return the scores by document, best first, of a ranker that may be a stranger's."""
-    scores = {hit.index: float(hit.score) for hit in ranking}
-    named = [*(hit.index for hit in ranking), *ranking.missing]
-    if len(set(named)) < len(named) or not set(named) <= set(range(count)):
-        raise ScoringFailed(f"{ranking.model!r} named a document twice, or one that is not among the {count}")
-    for index, score in scores.items():
-        if not math.isfinite(score):
-            raise ScoringFailed(f"{ranking.model!r} scored document {index} {score}; a score is a finite number")
-    return scores
 
 
 def _require_alone(ranker: object, settings: dict[str, Any]) -> None:

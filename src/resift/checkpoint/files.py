@@ -19,6 +19,7 @@ _WEIGHTS = (
 )
 
 _NAMES_SHOWN = 8
+_COUNTS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "roberta-prelayernorm", "xmod"}
 
 Form = Literal["weights", "graph"]
 """In what form a model is kept: weights for the code of its architecture, or an ONNX graph."""
@@ -58,6 +59,14 @@ class Checkpoint:
             return json.loads(path.read_bytes())
         except (ValueError, RecursionError, OSError) as error:
             raise self.damaged(name, f"not readable as JSON, {type(error).__name__}") from error
+
+    @property
+    def first_position(self) -> int:
+        """The position of a text's first token: descendants of RoBERTa count from behind the padding id."""
+        if self.config.get("model_type") not in _COUNTS_FROM_PADDING:
+            return 0
+        padding = self.config.get("pad_token_id")
+        return (1 if padding is None else int(padding)) + 1
 
     def damaged(self, name: str, reason: str) -> ModelNotFound:
         """Return the error for a file that does not hold what it must."""

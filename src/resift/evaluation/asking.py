@@ -9,6 +9,7 @@ from itertools import islice
 
 from resift.errors import ScoringFailed
 from resift.evaluation.runs import Listing
+from resift.soundness import sound_scores
 from resift.types import Document, Ranker, Ranking
 
 
@@ -85,15 +86,7 @@ def _at_once(ask: Callable[[Question], Answer], questions: Iterable[Question], c
 
 
 def _answer(question: Question, ranking: Ranking, *, begins_s: float = 0.0, takes_s: float | None = None) -> Answer:
-    scores = {hit.index: float(hit.score) for hit in ranking}
-    if len(scores) < len(ranking) or not scores.keys() <= set(range(len(question.ids))):
-        raise ScoringFailed(
-            f"{ranking.model!r} named a document twice, or one that is not among the {len(question.ids)} of the query "
-            f"{question.query!r}"
-        )
-    for index, score in scores.items():
-        if not -float("inf") < score < float("inf"):
-            raise ScoringFailed(f"{ranking.model!r} scored document {index} of the query {question.query!r} {score}")
+    scores = sound_scores(ranking, len(question.ids), of=f" of the query {question.query!r}")
     return Answer(
         question.query,
         Listing.by_score([question.ids[index] for index in scores], scores.values()),

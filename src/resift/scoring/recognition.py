@@ -17,8 +17,6 @@ from resift.tokenizing import TextEncoder
 
 _DECLARED_PROMPT_LENGTH = 8192
 _NO_LIMIT = 2**31
-# descendants of RoBERTa count positions from behind the padding id, so they can use that many fewer
-_COUNTS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "roberta-prelayernorm", "xmod"}
 _FLOAT16_IS_SAFE = {"bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"}
 _TWO_TYPES_UNLESS_SAID = {"bert", "electra", "albert", "mobilebert", "convbert"}
 _ACTIVATIONS = {"Identity": False, "Sigmoid": True}
@@ -193,12 +191,8 @@ def _longest(checkpoint: Checkpoint) -> int:
 
 
 def _positions(checkpoint: Checkpoint) -> int:
-    config = checkpoint.config
-    positions = int(config.get("max_position_embeddings") or _NO_LIMIT)
-    if config.get("model_type") in _COUNTS_FROM_PADDING:
-        padding = config.get("pad_token_id")
-        positions -= (1 if padding is None else int(padding)) + 1
-    return positions
+    # whoever begins with a later position can use that many fewer
+    return int(checkpoint.config.get("max_position_embeddings") or _NO_LIMIT) - checkpoint.first_position
 
 
 def _encoder(checkpoint: Checkpoint) -> TextEncoder:

@@ -1,7 +1,6 @@
 """One scoring request from its bytes to its reply: read, let in, ranked, written, and refused wherever that ends it."""
 
 import asyncio
-import math
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
@@ -17,6 +16,7 @@ from resift.server.reasons import GivenUp, Gone
 from resift.server.refusing import NoJson, Unclear, UnknownModel, refusal
 from resift.server.served import Scores, Served
 from resift.server.writing import Answered, write
+from resift.soundness import sound_scores
 from resift.types import Ranked, Ranker, Ranking
 from resift.wire.shapes import NVIDIA, TEI
 
@@ -155,15 +155,10 @@ def _require_instructable(ranker: Ranker, asked: Asked) -> None:
 
 def _sound(ranking: Ranking, count: int, *, complete: bool) -> list[Ranked]:
     """Return the hits in the order that every client may rely on, or fail where a score or an index is none."""
-    hits = sorted(ranking, key=lambda hit: (-hit.score, hit.index))
-    places = {hit.index for hit in hits}
-    if not all(math.isfinite(hit.score) for hit in hits):
-        raise ScoringFailed("a score is not a finite number")
-    if len(places) < len(hits) or not places <= set(range(count)):
-        raise ScoringFailed("the ranking names a document twice, or one that there is not")
+    sound_scores(ranking, count)
     if complete and ranking.missing:
         raise ScoringFailed("some documents got no score, and this dialect cannot say so")
-    return hits
+    return sorted(ranking, key=lambda hit: (-hit.score, hit.index))
 
 
 def _warnings(asked: Asked, ranking: Ranking, window: int | None) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.checkpoint import Checkpoint
 from resift.errors import ModelUnsupported
 from resift.scoring.backends.onnx.sessions import Declared
 from resift.scoring.planning import Batch, Tokens
@@ -22,8 +23,6 @@ _KINDS: Mapping[str, type[np.generic]] = {
     "tensor(float16)": np.float16,
     "tensor(bool)": np.bool_,
 }
-# descendants of RoBERTa count positions from behind the padding id
-_COUNTS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "roberta-prelayernorm", "xmod"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,9 @@ def _types(sequences: Sequence[Tokens], real: NDArray[np.bool_]) -> NDArray[np.i
     return types
 
 
-def feeder_for(inputs: Sequence[Declared], config: Mapping[str, Any], model: str) -> Feeder:
-    """Return how a graph is fed, or say what it asks for that is not known."""
+def feeder_for(inputs: Sequence[Declared], checkpoint: Checkpoint) -> Feeder:
+    """Return how a checkpoint's graph is fed, or say what it asks for that is not known."""
+    model = checkpoint.name
     unknown = [declared.name for declared in inputs if declared.name not in _KNOWN or declared.type not in _KINDS]
     if unknown or "input_ids" not in {declared.name for declared in inputs}:
         raise ModelUnsupported(
@@ -84,11 +84,10 @@ def feeder_for(inputs: Sequence[Declared], config: Mapping[str, Any], model: str
             f"the ONNX graph of {model} takes {fixed.name} in the one shape {tuple(fixed.shape)}; choose a graph that "
             "was exported for batches and texts of any size"
         )
-    padding, size = config.get("pad_token_id"), config.get("vocab_size")
-    counts = config.get("model_type") in _COUNTS_FROM_PADDING
+    padding, size = (checkpoint.config.get(name) for name in ("pad_token_id", "vocab_size"))
     return Feeder(
         kinds={declared.name: _KINDS[declared.type] for declared in inputs},
         padding_id=0 if padding is None else int(padding),
-        first_position=(1 if padding is None else int(padding)) + 1 if counts else 0,
+        first_position=checkpoint.first_position,
         vocabulary=None if size is None else int(size),
     )

@@ -51,7 +51,7 @@ def open_backend(
     opened = partial(open_session, path, device)
     try:
         session = opened()
-        feeder = feeder_for(session.get_inputs(), checkpoint.config, checkpoint.name)
+        feeder = feeder_for(session.get_inputs(), checkpoint)
         reading = reading_of(session.get_outputs(), readout, checkpoint.name)
         alone = _must_run_alone(session, feeder, reading, sample=sample, slack=_SLACK[dtype])
     except ResiftError:
