@@ -4,14 +4,13 @@ import ast
 import inspect
 import re
 import statistics
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import resift
+from programs import printed
 
 SOURCE = Path(resift.__file__).parent
 TESTS = Path(__file__).parent
@@ -86,20 +85,6 @@ def _public(scope: ast.Module | ast.ClassDef) -> Iterator[Function | ast.ClassDe
             yield from _public(node)
 
 
-def _run(program: str) -> str:
-    """Run `program` in a Python of its own and return what it prints."""
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout.strip()
-
-
 # the door
 
 
@@ -122,7 +107,7 @@ def test_importing_is_light() -> None:
     """`import resift` loads no library for models, for HTTP, or for terminals."""
     program = f"import sys, resift; print([name for name in {HEAVY!r} if name in sys.modules])"
 
-    assert _run(program) == "[]"
+    assert printed(program) == "[]"
 
 
 BARE = f"""
@@ -144,7 +129,7 @@ sys.addaudithook(refuse)
 
 def test_the_door_opens_without_any_extra() -> None:
     """`from resift import *` works where no extra is installed and no network is near."""
-    _run(BARE + "from resift import *")
+    printed(BARE + "from resift import *")
 
 
 def test_the_built_in_scorer_needs_no_extra() -> None:
@@ -156,7 +141,7 @@ with resift.load() as ranker:
 print([hit.index for hit in hits])
 """
 
-    assert _run(BARE + program) == "[1, 0]"
+    assert printed(BARE + program) == "[1, 0]"
 
 
 # sizes and names

@@ -4,8 +4,6 @@ import copy
 import importlib.metadata
 import json
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from pydantic import SecretStr, ValidationError
 import langchain_resift
 import resift
 from langchain_resift import ResiftRerank
+from programs import printed
 from resift.testing import FakeRanker
 from resift.testing.watching import loads
 from scripted_server import ScriptedServer
@@ -60,20 +59,6 @@ def message(*, of: Callable[[], Any]) -> str:
         of()
     error = raised.value
     return f"{error}\n{error!r}\n{error.errors()}\n{error.json()}"
-
-
-def printed(program: str) -> str:
-    """Run a program in a Python of its own and return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 # keys
