@@ -13,13 +13,13 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
 
 import numpy as np
 
-from resift.errors import Overloaded, ResiftError, ScoringFailed
+from resift.errors import Overloaded, ScoringFailed
 from resift.forking import renew_in_child
 from resift.scoring.backends import Backend, OutOfMemory, Outputs
+from resift.scoring.jobs import Job, Part, by_job, places
 from resift.scoring.planning import NO_IDS, Batch, Ids, Item, Tokens, batch_cost, plan_batches
 from resift.types import Workload
 
@@ -36,7 +36,7 @@ class Engine:
     def __init__(self, backends: Sequence[Backend], *, max_queue_tokens: int | None = None) -> None:
         self._workers = [_Worker(backend) for backend in backends]
         self._most_waiting = max_queue_tokens
-        self._queue: deque[_Job] = deque()
+        self._queue: deque[Job] = deque()
         self._closing = False
         self.renew()
         renew_in_child(self)
@@ -67,11 +67,11 @@ class Engine:
 
     def submit(self, sequences: Sequence[Tokens], prefix: Ids = NO_IDS) -> "Future[Outputs]":
         """
-        Accept sequences that all continue `prefix`; the future holds one row of output for each, in their order.
+        Accept sequences that all continue `prefix`; the future holds the rows of each, in their order.
 
         Raises `Overloaded` when too much waits already, and `ScoringFailed` when the engine is closed.
         """
-        job = _Job(sequences, prefix)
+        job = Job(sequences, prefix)
         with self._changed:
             if self._closing:
                 raise ScoringFailed("this ranker is closed; load the model again to go on")
@@ -117,7 +117,7 @@ class Engine:
         for thread in self._threads.values():
             thread.join(_EXIT_PATIENCE_S)
 
-    def _require_room(self, job: "_Job") -> None:
+    def _require_room(self, job: Job) -> None:
         """Refuse a job that would wait behind too much; an idle engine takes any job."""
         most = self._most_waiting or sum(worker.limit for worker in self._workers) * _BATCHES_WAITING
         if self._waiting and self._waiting + job.tokens > most:
@@ -145,7 +145,7 @@ class Engine:
             del breath  # or it would be kept alive while the thread waits for the next
         worker.backend.close()
 
-    def _take_breath(self, worker: "_Worker") -> "list[_Part]":
+    def _take_breath(self, worker: "_Worker") -> list[Part]:
         """Wait for work, and take a part of it: a fair share of a few batches from each job, oldest first."""
         with self._changed:
             while True:
@@ -154,18 +154,18 @@ class Engine:
                 if breath or (self._closing and not self._queue):
                     return breath
 
-    def _claim(self, worker: "_Worker") -> "list[_Part]":
+    def _claim(self, worker: "_Worker") -> list[Part]:
         fair = -(-self._waiting // len(self._workers))
         budget = min(worker.limit * _BATCHES_A_BREATH, max(worker.limit, fair))
         share = max(worker.limit, budget // max(1, len(self._queue)))
-        parts: list[_Part] = []
+        parts: list[Part] = []
         for _ in range(len(self._queue)):
             job = self._queue.popleft()
             self._waiting -= job.tokens
             if job.over:
                 continue
-            claimed, spent = job.claim(min(share, budget), worker)
-            parts.extend(_Part(job, position) for position in claimed)
+            claimed, spent = job.claim(min(share, budget), worker.share_of_prefix)
+            parts.extend(Part(job, position) for position in claimed)
             self._waiting += job.tokens
             budget -= spent
             if job.unclaimed:
@@ -173,85 +173,6 @@ class Engine:
             if budget <= 0:
                 break
         return parts
-
-
-class _Job:
-    """One caller's sequences, their outputs so far, and the future that waits for all of them."""
-
-    def __init__(self, sequences: Sequence[Tokens], prefix: Ids) -> None:
-        self.sequences = sequences
-        self.prefix = prefix
-        self.future: Future[Outputs] = Future()
-        self.tokens = sum(map(len, sequences))
-        self.unclaimed = sorted(range(len(sequences)), key=lambda at: len(sequences[at]))
-        self._unanswered = len(sequences)
-        self._outputs: Outputs | None = None
-        self._ended = False
-        self._lock = threading.Lock()
-
-    @property
-    def over(self) -> bool:
-        """Whether nobody waits for the rest: the job is answered, has failed or was cancelled."""
-        if self.future.cancelled():
-            self.end()
-        return self._ended
-
-    def claim(self, budget: int, worker: "_Worker") -> tuple[list[int], int]:
-        """Take the longest sequences off the job until the budget is spent; at least one, however long."""
-        claimed: list[int] = []
-        spent = 0
-        while self.unclaimed:
-            length = len(self.sequences[self.unclaimed[-1]])
-            cost = length + worker.share_of_prefix(len(self.prefix), length)
-            if claimed and spent + cost > budget:
-                break
-            claimed.append(self.unclaimed.pop())
-            spent += cost
-            self.tokens -= length
-        return claimed, spent
-
-    def answer(self, positions: list[int], outputs: Outputs) -> None:
-        """Take in some rows; with the last of them the job ends."""
-        broken = int((~np.isfinite(outputs)).any(axis=1).sum())
-        if broken:
-            self.end(
-                ScoringFailed(
-                    f"the model's output is not a finite number for {broken} of {len(self.sequences)} texts; "
-                    "if it runs in half precision, load it with dtype='float32'"
-                )
-            )
-            return
-        with self._lock:
-            if self._outputs is None:
-                self._outputs = np.empty((len(self.sequences), outputs.shape[1]), dtype=np.float32)
-            self._outputs[positions] = outputs
-            self._unanswered -= len(positions)
-            complete = self._outputs if not self._unanswered else None
-        if complete is not None:
-            self.end(outputs=complete)
-
-    def end(self, error: ResiftError | None = None, *, outputs: Outputs | None = None) -> None:
-        """End the job once, and tell whoever waits; outside the lock, because callbacks may do anything."""
-        with self._lock:
-            ended, self._ended = self._ended, True
-        if ended or not self.future.set_running_or_notify_cancel():
-            return
-        if error is None:
-            self.future.set_result(outputs)  # type: ignore[arg-type]  # None only for cancelled jobs
-        else:
-            self.future.set_exception(error)
-
-
-class _Part(NamedTuple):
-    """One sequence of one job."""
-
-    job: _Job
-    position: int
-
-    @property
-    def tokens(self) -> Tokens:
-        """What the model reads."""
-        return self.job.sequences[self.position]
 
 
 class _Worker:
@@ -266,17 +187,17 @@ class _Worker:
         """Return how many tokens of a shared prefix one of the sequences that fill a batch with it pays for."""
         return shared if self.backend.padded else shared * length // max(length, self.limit)
 
-    def run(self, breath: list[_Part]) -> None:
+    def run(self, breath: list[Part]) -> None:
         """Plan across all jobs of a breath, run batch after batch, and leave no job without an end."""
         try:
             self._run(breath)
         except BaseException as error:
             logger.exception("a callback of a finished call failed")
-            for job in _by_job(breath):
+            for job in by_job(breath):
                 with contextlib.suppress(BaseException):
                     _fail(job, error)
 
-    def _run(self, parts: list[_Part]) -> None:
+    def _run(self, parts: list[Part]) -> None:
         limit = self.limit
         for positions in plan_batches(_items(parts), limit, padded=self.backend.padded):
             batch = [parts[at] for at in positions]
@@ -285,16 +206,17 @@ class _Worker:
             else:
                 self._run_batch(batch)
 
-    def _run_batch(self, parts: list[_Part], *, alone: bool = False) -> None:
+    def _run_batch(self, parts: list[Part], *, alone: bool = False) -> None:
         parts = [part for part in parts if not part.job.over]
         if not parts:
             return
         failure: BaseException | None = None
         try:
-            outputs = _rows(self.backend.run(_batch(parts)), len(parts))
+            counts = [part.tokens.rows for part in parts]
+            outputs = _checked(self.backend.run(_batch(parts)), sum(counts))
             self._count(parts)
-            for job, rows in _by_job(parts).items():
-                job.answer([parts[row].position for row in rows], outputs[rows])
+            for job, of_job in by_job(parts).items():
+                job.answer([parts[at].position for at in of_job], outputs[places(counts, of_job)])
         except BaseException as error:  # noqa: BLE001 - whatever happened, the futures end and the thread lives
             failure = _without_frames(error)
         # outside the handler, where the memory of the failed pass is free again
@@ -303,7 +225,7 @@ class _Worker:
         elif failure is not None:
             self._run_apart(parts, failure, alone=alone)
 
-    def _count(self, parts: list[_Part]) -> None:
+    def _count(self, parts: list[Part]) -> None:
         """Keep account of a batch; one new value each time, so that readers need no lock."""
         items, done = _items(parts), self.done
         self.done = Workload(
@@ -312,7 +234,7 @@ class _Worker:
             room=done.room + max(self.limit, batch_cost(items, padded=self.backend.padded)),
         )
 
-    def _run_smaller(self, parts: list[_Part], error: OutOfMemory) -> None:
+    def _run_smaller(self, parts: list[Part], error: OutOfMemory) -> None:
         """Halve the limit for good, and plan the batch anew; only a sequence that does not fit alone fails."""
         if len(parts) == 1:
             failure = ScoringFailed(
@@ -326,9 +248,9 @@ class _Worker:
         self.limit = max(1, min(self.limit, cost) // 2)
         self._run(parts)
 
-    def _run_apart(self, parts: list[_Part], error: BaseException, *, alone: bool) -> None:
+    def _run_apart(self, parts: list[Part], error: BaseException, *, alone: bool) -> None:
         """Try each job of a failed batch alone, once; what fails alone fails for good, and alone."""
-        for job, rows in _by_job(parts).items():
+        for job, rows in by_job(parts).items():
             if alone:
                 _fail(job, error)
             else:
@@ -347,38 +269,31 @@ def _without_frames(error: BaseException) -> BaseException:
     return error
 
 
-def _fail(job: _Job, error: BaseException) -> None:
+def _fail(job: Job, error: BaseException) -> None:
     failure = ScoringFailed(f"the model failed on this call: {type(error).__name__}: {error}".partition("\n")[0])
     failure.__cause__ = error
     job.end(failure)
 
 
-def _rows(outputs: Outputs, count: int) -> Outputs:
-    if np.ndim(outputs) != 2 or len(outputs) != count:
-        raise ScoringFailed(f"the backend returned {np.shape(outputs)} for {count} sequences. This is a bug.")
+def _checked(outputs: Outputs, rows: int) -> Outputs:
+    if np.ndim(outputs) != 2 or len(outputs) != rows:
+        raise ScoringFailed(f"the backend returned {np.shape(outputs)} where {rows} rows are due. This is a bug.")
     return outputs
 
 
-def _items(parts: list[_Part]) -> list[Item]:
-    groups = {job: group for group, job in enumerate(_by_job(parts))}
+def _items(parts: list[Part]) -> list[Item]:
+    groups = {job: group for group, job in enumerate(by_job(parts))}
     return [Item(len(part.tokens), groups[part.job], len(part.job.prefix)) for part in parts]
 
 
-def _batch(parts: list[_Part]) -> Batch:
-    with_prefix = [job for job in _by_job(parts) if len(job.prefix)]
+def _batch(parts: list[Part]) -> Batch:
+    with_prefix = [job for job in by_job(parts) if len(job.prefix)]
     places = {job: place for place, job in enumerate(with_prefix)}
     return Batch(
         sequences=[part.tokens for part in parts],
         prefixes=[job.prefix for job in with_prefix],
         prefix_of=[places.get(part.job) for part in parts] if with_prefix else (),
     )
-
-
-def _by_job(parts: list[_Part]) -> dict[_Job, list[int]]:
-    rows: dict[_Job, list[int]] = {}
-    for row, part in enumerate(parts):
-        rows.setdefault(part.job, []).append(row)
-    return rows
 
 
 _ENGINES: "weakref.WeakSet[Engine]" = weakref.WeakSet()

@@ -16,9 +16,21 @@ class Tokens:
 
     ids: Ids
     types: Ids | None = None
+    read: Ids | None = None
+    """The places whose vectors are read, one row of output each; None is one row, from where the model itself reads."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def rows(self) -> int:
+        """How many rows of output it has."""
+        return 1 if self.read is None else len(self.read)
+
+    def behind(self, prefix: Ids) -> "Tokens":
+        """Return the sequence with what it continues in front of it."""
+        read = None if self.read is None else self.read + len(prefix)
+        return Tokens(np.concatenate([prefix, self.ids]), self.types, read)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +53,7 @@ class Batch:
 
     def apart(self) -> "list[Batch]":
         """Return one batch for each sequence, with what it continues in front of it."""
-        whole = [np.concatenate([self.prefix(at), sequence.ids]) for at, sequence in enumerate(self.sequences)]
-        return [Batch([Tokens(ids, sequence.types)]) for ids, sequence in zip(whole, self.sequences, strict=True)]
+        return [Batch([sequence.behind(self.prefix(at))]) for at, sequence in enumerate(self.sequences)]
 
     @property
     def tokens(self) -> int:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from resift.scoring.planning import Batch
 
-Outputs = NDArray[np.float32]  # (sequences, width)
+Outputs = NDArray[np.float32]  # (rows, width): one row for each sequence, or as many as its `Tokens.read` has places
 Pooling = Literal["cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 
 
@@ -48,7 +48,7 @@ class Backend(Protocol):
     """How many tokens one batch should hold at most."""
 
     def run(self, batch: Batch) -> Outputs:
-        """Read each sequence of `batch`; raise `OutOfMemory` when it does not fit the device."""
+        """Return the rows of each sequence of `batch`; raise `OutOfMemory` when it does not fit the device."""
 
     def close(self) -> None:
         """Free the device's memory."""
