@@ -26,7 +26,8 @@ import resift
 import tiny
 from resift.scoring.backends import Outputs
 from resift.scoring.backends.torch.running import TorchBackend
-from resift.scoring.catalog import PromptRow, row_of
+from resift.scoring.catalog import row_of
+from resift.scoring.catalog.rows import PromptRow
 from resift.scoring.families import Prepared
 from resift.scoring.planning import Batch
 from resift.settings import Prompt
