@@ -17,7 +17,7 @@ RUN  := $(VENV)/bin/python
 PIP  := $(RUN) -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lowest interop check form lint types layers format bench bench-serving clean
+.PHONY: help install demo test lowest interop check form lint types layers format bench bench-serving quality clean
 
 help:  ## say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,9 @@ bench: $(VENV)/.installed  ## time resift against the reference
 
 bench-serving: $(VENV)/.installed  ## time resift's server beside those of others, and its client beside a vendor's
 	@$(RUN) benchmarks/serving.py $(ARGS)
+
+quality: $(VENV)/.installed  ## measure the built-in scorer and a small model on ten collections, and write docs/quality.md
+	@$(RUN) benchmarks/quality.py $(ARGS)
 
 clean:  ## forget what tools remembered; .venv stays
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -184,10 +184,10 @@ def _started(name: str, folder: Path, arguments: argparse.Namespace) -> Iterator
 
 
 def _write_model(folder: Path) -> list[str]:
-    from benchmarks.versus import write_model
+    from benchmarks.contest.checkpoints import write_model
 
     folder.mkdir()
-    return write_model(folder)
+    return write_model(folder).words
 
 
 def _requests(words: list[str], rng: np.random.Generator, count: int) -> list[Tally]:
@@ -309,7 +309,7 @@ def _canned(documents: int) -> Iterator[int]:
 
 
 def _machine() -> str:
-    from benchmarks.versus import processor
+    from benchmarks.contest.machine import processor
 
     return f"{processor()}, {os.cpu_count()} cores"
 
