@@ -8,8 +8,13 @@ def main() -> None:
     try:
         from resift.cli.commands import start
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "resift":
+        package = (error.name or "").partition(".")[0]
+        if package == "resift":
             raise
-        sys.stderr.write('Error: the command line needs an extra; run: pip install "resift[serve]"\n')
+        sys.stderr.write(
+            f"Error: the command line cannot start\n  why: {package} is not installed\n  try: pip install resift\n"
+        )
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(start(sys.argv[1:]))

@@ -5,13 +5,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import click
 
 import resift.api
+from resift.cli.options import OneOf, Words, option
 from resift.errors import InvalidInput, MissingDependency
+from resift.settings import Backend, Dtype, LongDocuments
 from resift.types import Ranker
 
 logger = logging.getLogger("resift")
@@ -34,35 +36,23 @@ _ENVIRONMENT = "RESIFT_SERVE_"
 _SPINS = "10000"  # some 30 microseconds: idle processors are as fast as ever; read when torch is imported
 _LEVELS = ("debug", "info", "warning", "error")
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 
-
-class _Words(click.types.StringParamType):
-    """Values that are separated by commas where they stand in an environment variable."""
-
-    def split_envvar_value(self, rv: str) -> list[str]:
-        """Return the values between the commas."""
-        return [word.strip() for word in rv.split(",") if word.strip()]
-
-
-def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
-    """Declare an option that can come from an environment variable too, and whose help says so."""
-    variable = _ENVIRONMENT + names[0].removeprefix("--").replace("-", "_").upper()
-    return click.option(*names, envvar=variable, show_envvar=True, **settings)
+def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
+    return option(*names, prefix=_ENVIRONMENT, **settings)
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("models", metavar="[MODEL]...", nargs=-1, type=_Words(), envvar=_ENVIRONMENT + "MODEL")
+@click.argument("models", metavar="[MODEL]...", nargs=-1, type=Words(), envvar=_ENVIRONMENT + "MODEL")
 @_option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @_option("--port", type=int, default=8000, show_default=True, help="The port; 0 takes a free one and says which.")
-@_option("--api-key", "api_keys", type=_Words(), multiple=True, metavar="KEY", help="A key that opens the routes.")
+@_option("--api-key", "api_keys", type=Words(), multiple=True, metavar="KEY", help="A key that opens the routes.")
 @_option("--public", is_flag=True, help="Serve an address that other machines reach although there is no key.")
 @_option("--open-metrics", is_flag=True, help="Show /metrics to everybody although there is a key.")
-@_option("--served-name", "names", type=_Words(), multiple=True, metavar="NAME", help="A model's name to clients.")
+@_option("--served-name", "names", type=Words(), multiple=True, metavar="NAME", help="A model's name to clients.")
 @_option("--accept-any-model", is_flag=True, help="Answer a request for an unknown model with the first one.")
 @_option(
     "--scores",
-    type=click.Choice(["normalized", "raw", "own"]),
+    type=OneOf(["normalized", "raw", "own"]),
     default="normalized",
     show_default=True,
     help="What a request gets that does not say: scores in [0, 1], before any sigmoid, or as the authors give them.",
@@ -76,9 +66,14 @@ def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
 @_option("--body-timeout-s", type=float, default=15.0, show_default=True, help="Seconds for a client to send it.")
 @_option("--drain-s", type=float, default=30.0, show_default=True, help="Seconds for answers after SIGTERM.")
 @_option("--device", help="Where models run: cpu, cuda, cuda:1; several with commas.  [default: the first GPU, or cpu]")
-@_option("--backend", help="What runs them: torch, onnx.  [default: what suits their files]")
-@_option("--dtype", help="Their number format: float32, float16, bfloat16, int8.  [default: what suits the device]")
+@_option("--backend", type=OneOf(get_args(Backend)), help="What runs them.  [default: what suits their files]")
+@_option("--dtype", type=OneOf(get_args(Dtype)), help="Their number format.  [default: what suits the device]")
 @_option("--max-length", type=int, help="Tokens that a model reads of one text.  [default: as its authors set it]")
+@_option(
+    "--long-documents",
+    type=OneOf(get_args(LongDocuments)),
+    help="Cut a document too long, or read it in windows.  [default: as its authors do]",
+)
 @_option("--max-batch-tokens", type=int, help="Tokens that run at once.  [default: what suits the device]")
 @_option("--like", help="The catalogued model that the only MODEL is a copy or a fine-tune of.")
 @_option("--revision", help="The branch, tag or commit of the only MODEL.")
@@ -89,8 +84,8 @@ def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
 @_option("--upstream-model", metavar="NAME", help="The model to ask it for.")
 @_option("--upstream-api-key", metavar="KEY", help="The key that it asks for.")
 @_option("--upstream-dialect", default="auto", show_default=True, help="How it wants to be asked.")
-@_option("--upstream-scores", type=click.Choice(["logits", "probabilities"]), help="What its scores are, if known.")
-@_option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True, help="The least to be logged.")
+@_option("--upstream-scores", type=OneOf(["logits", "probabilities"]), help="What its scores are, if known.")
+@_option("--log-level", type=OneOf(_LEVELS), default="info", show_default=True, help="The least to be logged.")
 def serve(**given: Any) -> None:
     """
     Serve models over HTTP, to every rerank client.
@@ -151,7 +146,10 @@ def _model_options(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("like", "revision"):
         if given[name] is not None and len(given["models"]) != 1:
             raise InvalidInput(f"--{name} speaks of one model, and there are {len(given['models'])}")
-    names = ("backend", "dtype", "max_length", "max_batch_tokens", "max_queue_tokens", "like", "revision", "cache_dir")
+    names = [
+        *("backend", "dtype", "max_length", "long_documents", "max_batch_tokens", "max_queue_tokens"),
+        *("like", "revision", "cache_dir"),
+    ]
     options = {name: given[name] for name in names if given[name] is not None}
     if given["device"] is not None:
         devices = [name.strip() for name in given["device"].split(",")]

@@ -1,0 +1,86 @@
+"""From a command's options to a ranker."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from resift.cli.terminal import quieten_downloads
+from resift.errors import InvalidInput
+from resift.types import Ranker
+
+_HERE = (
+    *("like", "backend", "device", "dtype", "revision", "trust_remote_code", "local_files_only", "cache_dir"),
+    *("max_length", "max_batch_tokens", "long_documents"),
+)
+_THERE = ("api_key", "dialect", "timeout_s")
+_BOTH = ("instruction", "normalize", "fields")
+
+
+def settings_of(context: click.Context) -> dict[str, Any]:
+    """
+    Return what `resift.open` takes of a command's options.
+
+    What the environment says for all commands is left out where it does not concern this one: an endpoint has no
+    device, and a model here no key. What the command line says is passed on, and is then an error that says so.
+    """
+    given, there = context.params, context.params.get("base_url") is not None
+    options = {}
+    for name in (*_HERE, *_THERE, *_BOTH):
+        if not _is_given(name, given.get(name)):
+            continue
+        if name not in (_HERE if there else _THERE):
+            options[name] = given[name]
+        elif not _is_from_environment(context, name):
+            _refuse_stranger(name, there=there)
+    if "device" in options:
+        options["device"] = options["device"][0] if len(options["device"]) == 1 else list(options["device"])
+    if "fields" in options:
+        options["fields"] = list(options["fields"])
+    return {"model": given.get("model"), "base_url": given.get("base_url"), **options}
+
+
+@contextmanager
+def opened(context: click.Context) -> Iterator[Ranker]:
+    """Open the ranker that a command's options mean, and close it in the end; warnings are told on stderr."""
+    import resift.api
+
+    quieten_downloads()
+    with warnings_told(), resift.api.open(**settings_of(context)) as ranker:
+        yield ranker
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """Write what resift warns of to stderr, one line each."""
+    handler, logger = _Notes(logging.WARNING), logging.getLogger("resift")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"Note: {record.getMessage()}", err=True)
+
+
+def _is_given(name: str, value: Any) -> bool:
+    return value is not None and value != () and (value is not False or name == "normalize")
+
+
+def _is_from_environment(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is ParameterSource.ENVIRONMENT
+
+
+def _refuse_stranger(name: str, *, there: bool) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    if there:
+        raise InvalidInput(
+            f"{flag} is for models that run here, and --base-url names an endpoint; leave one of them out"
+        )
+    raise InvalidInput(f"{flag} is for endpoints, and no --base-url names one; leave it out, or add --base-url")
