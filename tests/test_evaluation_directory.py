@@ -35,8 +35,8 @@ def test_saved_runs_can_be_scored_again(tmp_path: Path) -> None:
     place = tmp_path / "runs" / "small"
 
     again = quick(
-        read_trec(place / "first-stage.run", place / "qrels.txt", name="small"),
-        {"coarse": read_run(place / "coarse.run"), "noisy": read_run(place / "noisy.run")},
+        read_trec(place / "first-stage.trec", place / "qrels.txt", name="small"),
+        {"coarse": read_run(place / "coarse.trec"), "noisy": read_run(place / "noisy.trec")},
     )
 
     assert numbers(again) == numbers(evaluation)

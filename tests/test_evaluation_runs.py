@@ -43,7 +43,8 @@ def test_a_run_that_is_written_is_the_run_that_is_read(
 
     write_run(run, path)
 
-    assert read_run(path) == run
+    assert read_run(path, name="my system") == run
+    assert read_run(path).name == "my-system"  # a tag with a blank would be two columns to others
 
 
 def test_a_tie_is_never_cut_in_two() -> None:

@@ -5,16 +5,19 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import resift
+import tiny
 from judging import collection, noisy, numbers, perfect, quick
+from resift.errors import ScoringFailed
 from resift.evaluation import Collection, Evaluation, Listing, Run, evaluate, memory
 from resift.evaluation import environment as machine
 from resift.evaluation.memory import forget_peak, peak_bytes
@@ -83,7 +86,7 @@ def test_the_record_says_where_it_was_made() -> None:
 
 def test_the_peak_of_memory_is_that_of_the_session() -> None:
     """What a ranker holds while it answers is seen, where the system tells; what was freed before is not."""
-    if not forget_peak():
+    if forget_peak().process_bytes is None:
         pytest.skip("this system does not tell the peak of a process's memory")
     large = np.ones(50_000_000)  # 400 MB
     del large
@@ -176,3 +179,79 @@ def _no_thread_is_left() -> Iterator[None]:
     """Look for threads of an evaluation that outlive it."""
     yield
     assert [thread for thread in threading.enumerate() if thread.name.startswith("resift-evaluation")] == []
+
+
+# rankers that are opened for their turn
+
+
+def test_a_ranker_is_opened_for_its_turn_and_closed_after_it() -> None:
+    """One contestant after the other is opened, asked about all collections, and closed."""
+    events: list[str] = []
+
+    def opener(name: str, seed: int) -> Callable[[], FakeRanker]:
+        def opens() -> FakeRanker:
+            events.append(f"open {name}")
+            ranker = noisy(seed)
+            vars(ranker)["close"] = lambda: events.append(f"close {name}")
+            return ranker
+
+        return opens
+
+    two = [collection(name="one"), collection(name="two", seed=1)]
+    evaluation = quick(two, {"a": opener("a", 1), "b": opener("b", 2)})
+
+    assert events == ["open a", "close a", "open b", "close b"]
+    assert numbers(evaluation) == numbers(quick(two, {"a": noisy(1), "b": noisy(2)}))
+    assert evaluation.contestants["a"].model == "noisy 1"
+
+
+def test_a_ranker_that_fails_is_closed_too() -> None:
+    """What was opened for a turn is closed when the turn ends in an error; a caller's own ranker stays open."""
+    closed: list[str] = []
+
+    def broken(name: str) -> FakeRanker:
+        ranker = FakeRanker(scorer=lambda *_: float("nan"))
+        vars(ranker)["close"] = lambda: closed.append(name)
+        return ranker
+
+    for player in (lambda: broken("opened"), broken("mine")):
+        with pytest.raises(ScoringFailed):
+            quick(collection(), {"a": player})
+    assert closed == ["opened"]
+
+
+def test_where_a_model_runs_is_in_the_record(tmp_path: Path) -> None:
+    """The backend, the device and the number format that were decided are told; nothing is "auto"."""
+    model = tiny.build("bert-cross", tmp_path)
+    with resift.load(model, device="cpu") as ranker:
+        contestants = quick(collection(1), {"a": ranker, "b": resift.load()}).contestants
+
+    assert contestants["a"].runs_on == "torch on cpu in float32"
+    assert contestants["b"].runs_on is None
+
+
+def test_without_a_gpu_nothing_is_said_of_its_memory() -> None:
+    """Where no GPU is in use its memory is unknown, not 0."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU, and others may use it")
+    latency = quick(collection(1), {"a": perfect()}).collections["small"].rows["a"].latency
+
+    assert latency is not None
+    assert latency.peak_gpu_bytes is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_memory_of_gpus_is_measured() -> None:
+    """The most that tensors took while queries were asked is in the record, and not what was taken before."""
+    held = torch.zeros(1, device="cuda")
+    torch.zeros(200_000_000, device="cuda", dtype=torch.uint8).sum()
+
+    def score(query: str, text: str, instruction: str | None) -> float:
+        return float(torch.zeros(50_000_000, device="cuda", dtype=torch.uint8).sum())
+
+    latency = quick(collection(1), {"a": FakeRanker(scorer=score)}).collections["small"].rows["a"].latency
+
+    assert latency is not None
+    assert latency.peak_gpu_bytes is not None
+    assert 50e6 <= latency.peak_gpu_bytes - held.nbytes < 150e6

@@ -8,7 +8,7 @@ from resift.evaluation.asking import Answer, Question, ask_each, ask_together, w
 from resift.evaluation.environment import environment
 from resift.evaluation.journal import Journal
 from resift.evaluation.latency import Latency, Timing, summarise
-from resift.evaluation.memory import forget_peak, peak_bytes
+from resift.evaluation.memory import forget_peak, peak
 from resift.evaluation.record import Protocol
 from resift.evaluation.runs import Run
 from resift.types import Ranker
@@ -65,13 +65,13 @@ class Contest:
         protocol = self.protocol
         if protocol.timed:
             warm_up(ranker, questions, protocol.warm_up)
-        measurable = forget_peak()
+        forgotten = forget_peak()
         journal.begin(self._conditions())
         for answer in self._answers(ranker, questions):
             kept = answer if depth is None else replace(answer, listing=answer.listing.top(depth))
             journal.note(kept)
             self.advance()
-        journal.end(peak_bytes=peak_bytes() if measurable else None)
+        journal.end(peak=peak(since=forgotten))
 
     def _answers(self, ranker: Ranker, questions: Sequence[Question]) -> Iterator[Answer]:
         if self.protocol.timed:
@@ -94,7 +94,7 @@ class Contest:
             for answer in session.answers.values()
             if answer.takes_s is not None  # they all are: sessions that were not timed have other conditions
         ]
-        return summarise(timings, concurrency=self.protocol.concurrency, peak_bytes=session.peak_bytes)
+        return summarise(timings, concurrency=self.protocol.concurrency, peak=session.peak)
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from resift.errors import InvalidInput
@@ -22,8 +23,9 @@ from resift.evaluation.first_stage import (
 from resift.evaluation.journal import Journal
 from resift.evaluation.measures import MEASURES, read_measures
 from resift.evaluation.measuring import measure
+from resift.evaluation.players import Player, on_the_field, read_players, require_files_apart
 from resift.evaluation.protocol import read_protocol
-from resift.evaluation.record import FIRST_STAGE, ORACLE
+from resift.evaluation.record import FIRST_STAGE, Contestant
 from resift.evaluation.recording import Heat, describe, sum_up
 from resift.evaluation.runs import Run
 from resift.progress import progress_bar
@@ -34,7 +36,7 @@ logger = logging.getLogger("resift")
 
 def evaluate(
     collections: Collection | Iterable[Collection],
-    contestants: Mapping[str, Ranker | Run],
+    contestants: Mapping[str, Player],
     *,
     first_stage: FirstStage = "given",
     depth: int = 100,
@@ -46,6 +48,8 @@ def evaluate(
     warm_up: int = 3,
     seed: int = 0,
     directory: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    texts: bool = True,
     progress: bool = False,
 ) -> Evaluation:
     """
@@ -55,7 +59,8 @@ def evaluate(
 
     Args:
         collections: what to measure on, one or several.
-        contestants: rankers by the names that they are to have, and runs of others, which are measured as they are.
+        contestants: rankers by the names that they are to have; functions that open one, which is closed after its
+            turn, so that models need not fit beside each other; and runs of others, which are measured as they are.
         first_stage: "given" is the collection's own run, or else its pool; "pool" is that; "bm25" searches the corpus,
             as does a ranker, which reads all of it for each query; or a run.
         depth: how many documents of each list there are to put in order.
@@ -68,6 +73,8 @@ def evaluate(
         seed: what chance begins with; the same seed gives the same numbers.
         directory: where all is kept. An evaluation that was interrupted goes on where its directory ends; with more
             contestants, only these are asked.
+        resume: whether answers in the directory count; without, all are asked anew.
+        texts: whether to keep the beginnings of texts, by which a report shows what was found.
         progress: whether to show a bar.
 
     Raises:
@@ -75,7 +82,7 @@ def evaluate(
         ResiftError: what a contestant raised; with a directory, what was answered before is kept.
     """
     given = _read_collections(collections)
-    players = _read_contestants(contestants)
+    players = read_players(contestants)
     source = read_first_stage(first_stage)
     protocol = read_protocol(
         measures=tuple(map(str, read_measures(measures))),
@@ -90,12 +97,13 @@ def evaluate(
         players=[FIRST_STAGE, *players],
     )
     root = None if directory is None else Path(directory)
-    rankers = sum(isinstance(player, Ranker) for player in (*players.values(), source))
-    total = rankers * sum(len(collection.judged) for collection in given.values())
-    with progress_bar(total, shown=progress) as advance:
-        venue = _Venue(Contest(protocol, advance), source, players, root)
-        heats = {name: venue.hold(collection) for name, collection in given.items()}
-    evaluation = sum_up(heats, players, protocol)
+    turns = sum(not isinstance(player, Run | str) for player in (*players.values(), source))
+    with progress_bar(turns * sum(len(collection.judged) for collection in given.values()), shown=progress) as advance:
+        venue = _Venue(Contest(protocol, advance), source, root=root, resume=resume)
+        grounds = {name: venue.prepare(collection) for name, collection in given.items()}
+        took_part = {name: venue.play(name, player, grounds.values()) for name, player in players.items()}
+    heats = {name: venue.measured(ground) for name, ground in grounds.items()}
+    evaluation = sum_up(heats, took_part, protocol, texts=texts)
     for warning in evaluation.warnings:
         logger.warning("%s", warning)
     if root is not None:
@@ -103,56 +111,68 @@ def evaluate(
     return evaluation
 
 
+@dataclass(eq=False)
+class _Ground:
+    """One collection with the lists to put in order, and what each made of them so far."""
+
+    collection: Collection
+    first: Run
+    runs: dict[str, Run]
+    performances: dict[str, Performance] = field(default_factory=dict)
+
+    @cached_property
+    def questions(self) -> list[Question]:
+        return questions_of(self.collection, self.first)
+
+    @cached_property
+    def mark(self) -> str:
+        return digest(self.questions)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Venue:
-    """Where one collection after another is held."""
+    """Where it is held: first all lists are made, then each contestant takes its turn on all of them."""
 
     contest: Contest
     source: FirstStage
-    players: Mapping[str, Ranker | Run]
     root: Path | None
+    resume: bool
 
-    def hold(self, collection: Collection) -> Heat:
-        protocol = self.contest.protocol
-        first = self._first_stage(collection)
-        runs, performances = {FIRST_STAGE: Run(FIRST_STAGE, first.lists)}, {}
-        questions = questions_of(collection, first) if self._has_rankers else []
-        for name, player in self.players.items():
-            if isinstance(player, Run):
-                runs[name] = Run(name, {query: player.of(query) for query in collection.judged})
-            else:
-                performances[name] = self._perform(name, player, collection, questions=questions)
-                runs[name] = performances[name].run
-        sheets = measure(collection, runs, read_measures(protocol.measures), relevant_from=protocol.relevant_from)
-        return Heat(collection, first.name, runs, performances, sheets)
-
-    @property
-    def _has_rankers(self) -> bool:
-        return any(not isinstance(player, Run) for player in self.players.values())
-
-    def _first_stage(self, collection: Collection) -> Run:
+    def prepare(self, collection: Collection) -> _Ground:
         depth = self.contest.protocol.depth
         if isinstance(self.source, str | Run):
-            return lists_of(collection, self.source, depth=depth)
-        questions = questions_to_all(collection)
-        performed = self._perform(FIRST_STAGE, self.source, collection, questions=questions, depth=depth)
-        return Run(self.source.model, performed.run.lists)
+            first = lists_of(collection, self.source, depth=depth)
+        else:
+            questions = questions_to_all(collection)
+            journal = self._journal(FIRST_STAGE, self.source, collection, mark=digest(questions), depth=depth)
+            found = self.contest.untimed.perform(FIRST_STAGE, self.source, questions, journal=journal, depth=depth)
+            first = Run(self.source.model, found.run.lists)
+        return _Ground(collection, first, {FIRST_STAGE: Run(FIRST_STAGE, first.lists)})
 
-    def _perform(
-        self,
-        name: str,
-        ranker: Ranker,
-        collection: Collection,
-        *,
-        questions: Sequence[Question],
-        depth: int | None = None,
-    ) -> Performance:
+    def play(self, name: str, player: Player, grounds: Iterable[_Ground]) -> Contestant:
+        with on_the_field(player) as there:
+            for ground in grounds:
+                if isinstance(there, Run):
+                    ground.runs[name] = Run(name, {query: there.of(query) for query in ground.collection.judged})
+                    continue
+                journal = self._journal(name, there, ground.collection, mark=ground.mark)
+                performed = self.contest.perform(name, there, ground.questions, journal=journal)
+                ground.performances[name], ground.runs[name] = performed, performed.run
+            return describe(there)
+
+    def measured(self, ground: _Ground) -> Heat:
+        protocol = self.contest.protocol
+        measures, least = read_measures(protocol.measures), protocol.relevant_from
+        sheets = measure(ground.collection, ground.runs, measures, relevant_from=least)
+        return Heat(ground.collection, ground.first.name, ground.runs, ground.performances, sheets)
+
+    def _journal(
+        self, name: str, ranker: Ranker, collection: Collection, *, mark: str, depth: int | None = None
+    ) -> Journal:
         place = None
         if self.root is not None:
             place = self.root / "answers" / file_name(collection.name) / f"{file_name(name)}.jsonl"
-        about = f"{_about(ranker)} depth={depth} {digest(questions)}"
-        contest = self.contest if depth is None else self.contest.untimed
-        return contest.perform(name, ranker, questions, journal=Journal(place, about=about), depth=depth)
+        return Journal(place, about=f"{_about(ranker)} depth={depth} {mark}", resume=self.resume)
 
 
 def _about(ranker: Ranker) -> str:
@@ -169,29 +189,5 @@ def _read_collections(given: Collection | Iterable[Collection]) -> dict[str, Col
     several = [given] if isinstance(given, Collection) else list(given)
     if not several or not all(isinstance(one, Collection) for one in several):
         raise InvalidInput("collections must be one or more collections, as read_collection() makes them")
-    _require_files_apart("collections", [collection.name for collection in several])
+    require_files_apart("collections", [collection.name for collection in several])
     return {collection.name: collection for collection in several}
-
-
-def _read_contestants(given: Mapping[str, Ranker | Run]) -> dict[str, Ranker | Run]:
-    if not isinstance(given, Mapping):
-        raise InvalidInput(f"contestants must be rankers by name, as in {{'mine': ranker}}, not {type(given).__name__}")
-    for name, player in given.items():
-        if not isinstance(name, str) or not name.strip():
-            raise InvalidInput(f"a contestant needs a name, not {name!r}")
-        if isinstance(player, type) or not isinstance(player, Run | Ranker):
-            raise InvalidInput(f"the contestant {name!r} must be a ranker or a run, not {type(player).__name__}")
-    _require_files_apart("contestants", [FIRST_STAGE, ORACLE, *given])
-    return dict(given)
-
-
-def _require_files_apart(what: str, names: Sequence[str]) -> None:
-    """Refuse names that some file system takes for one."""
-    taken: dict[str, str] = {}
-    for name in names:
-        as_file = file_name(name).casefold()
-        if as_file in taken:
-            raise InvalidInput(
-                f"the {what} {taken[as_file]!r} and {name!r} need names that differ in letters or digits"
-            )
-        taken[as_file] = name

@@ -9,15 +9,17 @@ from pathlib import Path
 from resift.errors import InvalidInput
 from resift.evaluation.collection import Judgements
 from resift.evaluation.collections.judgements import read_judgements
-from resift.evaluation.files import write_whole
+from resift.evaluation.files import discard, write_whole
 from resift.evaluation.record import ORACLE, Record
 from resift.evaluation.runs import Run, read_run, write_run
 from resift.evaluation.table import table
+from resift.evaluation.texts import Texts, read_texts, write_texts
 from resift.evaluation.typed_json import build
 from resift.wire.strict_json import NotJson, read_json, write_json
 
 FORMAT, VERSION = "resift-evaluation", 1
-_RECORD, _RUNS, _QRELS = "results.json", "runs", "qrels.txt"
+RECORD, RUNS, QRELS, RUN = "results.json", "runs", "qrels.txt", ".trec"
+_TEXTS = "texts.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Evidence:
 
     judgements: Judgements
     runs: dict[str, Run]
+    texts: Texts = field(default_factory=Texts)
+    """None of them where nobody wanted them kept."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
@@ -33,7 +37,8 @@ class Evaluation(Record):
     """
     All that was measured. `print` shows a table of it.
 
-    In a directory it is `results.json`, and `runs/<collection>/` with one run per row and `qrels.txt`.
+    In a directory it is `results.json`, and `runs/<collection>/` with a `.trec` for each row, `qrels.txt` and, where
+    texts are kept, `texts.json`.
     """
 
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
@@ -49,12 +54,16 @@ class Evaluation(Record):
         """Write the evaluation into a directory; the record comes last, so that where it is, all is."""
         root = Path(directory)
         for collection, evidence in self.evidence.items():
-            folder = root / _RUNS / file_name(collection)
-            write_whole(folder / _QRELS, _qrels(evidence.judgements))
+            folder = root / RUNS / file_name(collection)
+            write_whole(folder / QRELS, _qrels(evidence.judgements))
+            if evidence.texts == Texts():
+                discard(folder / _TEXTS)
+            else:
+                write_texts(evidence.texts, folder / _TEXTS)
             for row, run in evidence.runs.items():
-                write_run(run, folder / f"{file_name(row)}.run")
+                write_run(run, folder / f"{file_name(row)}{RUN}")
         plain = asdict(Record(**{name: getattr(self, name) for name in _RECORDED}))
-        write_whole(root / _RECORD, write_json({"format": FORMAT, "version": VERSION, **plain}) + b"\n")
+        write_whole(root / RECORD, write_json({"format": FORMAT, "version": VERSION, **plain}) + b"\n")
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> "Evaluation":
@@ -65,7 +74,7 @@ class Evaluation(Record):
             InvalidInput: a directory that holds no evaluation, one of another version, or a damaged one.
         """
         root = Path(directory)
-        record = _read_record(root / _RECORD)
+        record = _read_record(root / RECORD)
         rows = {name: tuple(found.rows) for name, found in record.collections.items()}
         return cls(**{name: getattr(record, name) for name in _RECORDED}, evidence=_Stored(root, rows))
 
@@ -116,10 +125,11 @@ def _read_record(path: Path) -> Record:
 
 
 def _read_evidence(root: Path, collection: str, rows: Sequence[str]) -> Evidence:
-    folder = root / _RUNS / file_name(collection)
+    folder = root / RUNS / file_name(collection)
     return Evidence(
-        read_judgements(folder / _QRELS),
-        {row: read_run(folder / f"{file_name(row)}.run", name=row) for row in rows if row != ORACLE},
+        read_judgements(folder / QRELS),
+        {row: read_run(folder / f"{file_name(row)}{RUN}", name=row) for row in rows if row != ORACLE},
+        read_texts(folder / _TEXTS),
     )
 
 

@@ -20,6 +20,12 @@ def write_whole(path: Path, content: bytes) -> None:
             unfinished.unlink(missing_ok=True)
 
 
+def discard(path: Path) -> None:
+    """Delete a file, if it is there."""
+    with using(path):
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def using(path: Path) -> Iterator[None]:
     """Say which file it was that could not be used."""

@@ -9,10 +9,12 @@ from typing import IO, Any
 from resift.errors import InvalidInput
 from resift.evaluation.asking import Answer
 from resift.evaluation.files import using
+from resift.evaluation.memory import NO_PEAK, Peak
 from resift.evaluation.runs import Listing
 from resift.wire.strict_json import NotJson, read_json, write_json
 
 _FORMAT, _VERSION = "resift-answers", 1
+_FIRST_BYTES = write_json({"format": _FORMAT})[:-1]
 
 
 @dataclass(slots=True)
@@ -21,19 +23,20 @@ class Session:
 
     conditions: Mapping[str, Any]
     answers: dict[str, Answer]
-    peak_bytes: int | None = None
+    peak: Peak = NO_PEAK
 
 
 class Journal:
     """The answers of one ranker to the questions of one collection; in memory only where there is no path."""
 
-    def __init__(self, path: Path | None, *, about: str) -> None:
+    def __init__(self, path: Path | None, *, about: str, resume: bool = True) -> None:
         """
         Open a journal, with what earlier sessions wrote.
 
         Args:
             path: the file; its folder is made.
             about: what the answers depend on. A journal about something else is an `InvalidInput`.
+            resume: whether to read what is there; without, it is written over, if it is a journal.
         """
         self._path = path
         self._head = {"format": _FORMAT, "version": _VERSION, "about": about}
@@ -43,7 +46,7 @@ class Journal:
 
         self.sessions: list[Session] = []
         if path is not None and path.exists():
-            self._read(path)
+            self._read(path, resume=resume)
 
     @property
     def answers(self) -> dict[str, Answer]:
@@ -67,10 +70,10 @@ class Journal:
         self.sessions[-1].answers[answer.query] = answer
         self._write(_written(answer))
 
-    def end(self, *, peak_bytes: int | None) -> None:
+    def end(self, *, peak: Peak) -> None:
         """Write down that nothing is left to ask."""
-        self.sessions[-1].peak_bytes = peak_bytes
-        self._write({"peak_bytes": peak_bytes})
+        self.sessions[-1].peak = peak
+        self._write({"peak_bytes": peak.process_bytes, "peak_gpu_bytes": peak.gpu_bytes})
 
     def close(self) -> None:
         """Let go of the file."""
@@ -84,9 +87,11 @@ class Journal:
                 self._file.write(write_json(line) + b"\n")
                 self._file.flush()  # what comes after a crash begins where this ended
 
-    def _read(self, path: Path) -> None:
+    def _read(self, path: Path, *, resume: bool) -> None:
         with using(path):
             content = path.read_bytes()
+        if not resume and content.startswith(_FIRST_BYTES):
+            return  # the first session writes over it
         self._whole = content.rfind(b"\n") + 1
         if not self._whole and write_json(self._head).startswith(content):
             return  # the very first line was not finished
@@ -104,7 +109,7 @@ class Journal:
         if "session" in line:
             self.sessions.append(Session(line["conditions"], {}))
         elif "peak_bytes" in line:
-            self.sessions[-1].peak_bytes = line["peak_bytes"]
+            self.sessions[-1].peak = Peak(line["peak_bytes"], line.get("peak_gpu_bytes"))
         else:
             answer = _read_answer(line)
             self.sessions[-1].answers[answer.query] = answer
@@ -150,5 +155,5 @@ def _not_ours(path: Path, head: Any) -> str:
         return f"{path} was written by another version of resift; choose another directory, or delete it"
     return (
         f"{path} holds answers to other questions, or of a ranker with other settings; choose another directory, or "
-        "delete it"
+        "ask all anew (resume=False, --fresh)"
     )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from resift.evaluation.memory import NO_PEAK, Peak
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -36,8 +38,11 @@ class Latency:
     peak_bytes: int | None = None
     """The most memory that the whole process held meanwhile; None where the system does not tell."""
 
+    peak_gpu_bytes: int | None = None
+    """The most memory that torch held on GPUs meanwhile; None where no model of torch runs on one."""
 
-def summarise(timings: Sequence[Timing], *, concurrency: int, peak_bytes: int | None = None) -> Latency:
+
+def summarise(timings: Sequence[Timing], *, concurrency: int, peak: Peak = NO_PEAK) -> Latency:
     """Sum up one or more timings. A percentile is a time that one of the queries really took."""
     took = np.array([timing.takes_s for timing in timings])
     ends = max(timing.begins_s + timing.takes_s for timing in timings)
@@ -54,5 +59,6 @@ def summarise(timings: Sequence[Timing], *, concurrency: int, peak_bytes: int | 
         wall_s=wall,
         pairs_per_s=sum(timing.pairs for timing in timings) / wall,
         tokens_per_s=sum(tokens) / wall if len(tokens) == len(took) else None,
-        peak_bytes=peak_bytes,
+        peak_bytes=peak.process_bytes,
+        peak_gpu_bytes=peak.gpu_bytes,
     )

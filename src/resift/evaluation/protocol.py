@@ -1,6 +1,7 @@
 """How it is measured: what a caller said about that, checked, and what the house decides."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from resift.amounts import whole
 from resift.errors import InvalidInput
@@ -25,14 +26,12 @@ def read_protocol(
     players: Sequence[str],
 ) -> Protocol:
     """Return the protocol, or say what of it cannot mean anything."""
-    if baseline is not None and baseline not in players:
-        raise InvalidInput(f"baseline={baseline!r} is none of the rows; {hint(baseline, players)}")
     return Protocol(
         measures=measures,
         first_stage=first_stage,
         depth=whole("depth", depth, advice="it is how many documents of each list are put in order"),
         relevant_from=whole("relevant_from", relevant_from, advice="it is the lowest grade that is relevant"),
-        baseline=baseline,
+        baseline=_read_baseline(baseline, players),
         draw_within=DRAW_WITHIN,
         resamples=RESAMPLES,
         flips=FLIPS,
@@ -41,3 +40,14 @@ def read_protocol(
         concurrency=whole("concurrency", concurrency, advice="it is how many queries are asked at one time"),
         warm_up=whole("warm_up", warm_up, least=0, advice="it is how many queries are asked before the clock runs"),
     )
+
+
+def with_baseline(protocol: Protocol, baseline: str | None, players: Sequence[str]) -> Protocol:
+    """Return the protocol with another row to compare with."""
+    return replace(protocol, baseline=_read_baseline(baseline, players))
+
+
+def _read_baseline(baseline: str | None, players: Sequence[str]) -> str | None:
+    if baseline is not None and baseline not in players:
+        raise InvalidInput(f"baseline={baseline!r} is none of the rows; {hint(baseline, players)}")
+    return baseline

@@ -122,6 +122,8 @@ class Contestant:
     """All that its scores depend on, as it says itself."""
 
     max_length: int | None = None
+    runs_on: str | None = None
+    """What runs its model, and where, as it was decided in the end."""
 
 
 @dataclass(frozen=True, slots=True)

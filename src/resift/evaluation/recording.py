@@ -15,6 +15,8 @@ from resift.evaluation.evaluation import Evaluation, Evidence
 from resift.evaluation.measuring import Sheet
 from resift.evaluation.record import FIRST_STAGE, Contestant, Protocol, Results, Row
 from resift.evaluation.runs import Run
+from resift.evaluation.texts import Texts, excerpts
+from resift.local import LocalRanker
 from resift.types import Ranker
 
 
@@ -34,7 +36,9 @@ class Heat:
         return Table(tuple(self.sheets), np.stack([sheet.values for sheet in self.sheets.values()], axis=1))
 
 
-def sum_up(heats: Mapping[str, Heat], players: Mapping[str, Ranker | Run], protocol: Protocol) -> Evaluation:
+def sum_up(
+    heats: Mapping[str, Heat], contestants: Mapping[str, Contestant], protocol: Protocol, *, texts: bool = True
+) -> Evaluation:
     """Put all rows beside each other."""
     standings, overall = compare({name: heat.table for name, heat in heats.items()}, protocol)
     results = {
@@ -53,13 +57,13 @@ def sum_up(heats: Mapping[str, Heat], players: Mapping[str, Ranker | Run], proto
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=dict(environment()),
         protocol=protocol,
-        contestants={name: describe(player) for name, player in players.items()},
+        contestants=dict(contestants),
         collections=results,
         overall=overall,
         warnings=tuple(
             cautions({name: heat.collection for name, heat in heats.items()}, results, timed=protocol.timed)
         ),
-        evidence={name: _evidence(heat) for name, heat in heats.items()},
+        evidence={name: _evidence(heat, texts=texts) for name, heat in heats.items()},
     )
 
 
@@ -84,14 +88,14 @@ def _row(heat: Heat, row: str, protocol: Protocol) -> Row:
     )
 
 
-def _evidence(heat: Heat) -> Evidence:
+def _evidence(heat: Heat, *, texts: bool) -> Evidence:
     collection = heat.collection
     judgements = {query: dict(collection.judgements[query]) for query in collection.judged}
     runs = {
         row: Run(row, {query: found for query, found in run.lists.items() if len(found)})
         for row, run in heat.runs.items()
     }
-    return Evidence(judgements, runs)
+    return Evidence(judgements, runs, excerpts(collection, runs.values()) if texts else Texts())
 
 
 def describe(player: Ranker | Run) -> Contestant:
@@ -104,4 +108,13 @@ def describe(player: Ranker | Run) -> Contestant:
         player.model,
         identity=identity if isinstance(identity, str) else None,
         max_length=longest if isinstance(longest, int) else None,
+        runs_on=_place(player),
     )
+
+
+def _place(ranker: Ranker) -> str | None:
+    """Return which backend runs the model, on which devices and in which number format, where it runs here."""
+    if not isinstance(ranker, LocalRanker) or not ranker.runs_on:
+        return None
+    places = dict.fromkeys(f"{one.backend} on {one.device} in {one.dtype}" for one in ranker.runs_on)
+    return ", ".join(places)

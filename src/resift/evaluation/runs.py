@@ -99,7 +99,7 @@ def read_run(path: str | os.PathLike[str], *, name: str | None = None) -> Run:
 
 def write_run(run: Run, path: str | os.PathLike[str]) -> None:
     """Write a run in TREC's format; tied documents have one rank, so that reading it gives the same run."""
-    tag = " ".join(run.name.split()) or "run"
+    tag = "-".join(run.name.split()) or "run"  # others part columns at any blank
     lines = (
         f"{query}\tQ0\t{document}\t{rank}\t{score!r}\t{tag}\n"
         for query, found in run.lists.items()

@@ -1,0 +1,1 @@
+"""Rankers in the shapes that other projects' evaluators ask for."""
