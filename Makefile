@@ -80,7 +80,7 @@ $(VENV)/.installed: pyproject.toml $(wildcard integrations/*/pyproject.toml)
 	@echo "installing torch (once; some minutes)"
 	@$(PIP) install $(TORCH)
 	@echo "installing resift and what its checks need"
-	@$(PIP) install --editable ".[local,onnx,serve,dev]" $(INTEGRATIONS)
+	@$(PIP) install --editable ".[local,onnx,openvino,export,serve,dev]" $(INTEGRATIONS)
 	@touch $(VENV)/.core $@
 
 # Old frameworks warn of what they do themselves, so warnings are no errors there; nor are other projects' checks.

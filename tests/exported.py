@@ -100,15 +100,22 @@ def write_graph(
     inputs: Mapping[str, tuple[int, Sequence[Any]]],
     *,
     outputs: Mapping[str, Sequence[Any]],
+    domains: Sequence[str] = (),
 ) -> Path:
-    """Write a graph by hand; inputs are number formats and shapes by name, outputs are shapes of float32 by name."""
+    """
+    Write a graph by hand; inputs are number formats and shapes by name, outputs are shapes of float32 by name.
+
+    `domains` are those of nodes that ONNX does not know.
+    """
     made = helper.make_graph(
         nodes,
         "by hand",
         [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
     )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(
+        made, opset_imports=[helper.make_opsetid(name, 17) for name in ("", *domains)], ir_version=8
+    )
     onnx.checker.check_model(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)

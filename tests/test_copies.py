@@ -115,10 +115,10 @@ def test_like_wins_over_the_name_of_a_copy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["jina-reranker-v3", "models--jinaai--jina-reranker-v3/snapshots/abc", "BAAI/bge-reranker-v2.5-gemma2-lightweight"],
+    ["jina-reranker-v3", "models--jinaai--jina-colbert-v2/snapshots/abc", "BAAI/bge-reranker-v2.5-gemma2-lightweight"],
 )
 def test_a_copy_of_an_unsuitable_model_is_refused(name: str, plain: Path, tmp_path: Path) -> None:
-    """A listwise or layerwise model is refused from a directory of its name as well."""
+    """A model that cannot be run, or is not what its name says, is refused from a directory of that name as well."""
     assert "choose another model" in _refused(_copy(plain, tmp_path / name))
 
 

@@ -56,7 +56,7 @@ def test_what_was_put_in_is_found_again() -> None:
     found = cache.get(VectorCache.key("panda"))
 
     assert found is not None
-    assert found.vector.tolist() == [1.5] * 3
+    assert found.vectors.tolist() == [1.5] * 3
     assert found.truncated
     assert cache.get(cache.key("bear")) is None
 
@@ -104,7 +104,7 @@ def test_the_bound_is_kept_and_used(steps: list[tuple[str, int, bool]]) -> None:
             expected.move_to_end(name)
 
         found = {key: cache.get(key.encode()) for key in list(expected)}
-        assert {key: len(one.vector) for key, one in found.items() if one} == dict(expected)
+        assert {key: len(one.vectors) for key, one in found.items() if one} == dict(expected)
         assert all(cache.get(key.encode()) is None for key in "abcde" if key not in expected)
 
 
@@ -117,7 +117,7 @@ def test_threads_share_a_cache() -> None:
             name = (seed * 7 + step) % 16
             cache.put(str(name).encode(), _embedded(1, name))
             found = cache.get(str((name + 3) % 16).encode())
-            if found is not None and found.vector[0] != (name + 3) % 16:
+            if found is not None and found.vectors[0] != (name + 3) % 16:
                 wrong.append(name)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]

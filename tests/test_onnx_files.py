@@ -251,7 +251,7 @@ def test_a_missing_format_costs_no_download(hub: FakeHub, model: Path, tmp_path:
     """What a repository does not have is answered with what it has, before any graph is downloaded."""
     hub.publish(MODEL, _files(_only_onnx(model, tmp_path)))
     with pytest.raises(ModelNotFound, match=r"onnx/model\.onnx \(dtype='float32'\)"):
-        resift.load(MODEL, dtype="bfloat16")
+        resift.load(MODEL, backend="onnx", dtype="bfloat16")
 
     assert not _fetched(hub)
 
@@ -263,10 +263,10 @@ def test_a_missing_library_costs_no_download(
     hub.publish(MODEL, _files(_only_onnx(model, tmp_path)))
     for name in [name for name in sys.modules if name.startswith("resift.scoring.backends.onnx.")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("resift.scoring.backends.onnx.opening", raising=False)
+    monkeypatch.delattr("resift.scoring.backends.onnx.sessions", raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependency, match=r'pip install "resift\[onnx\]"'):
-        resift.load(MODEL)
+        resift.load(MODEL, backend="onnx")
 
     assert not _fetched(hub)
 

@@ -88,7 +88,7 @@ def _sessions(monkeypatch: pytest.MonkeyPatch) -> list[_Session]:
 def test_a_batch_that_does_not_fit_is_halved(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a batch does not fit the memory, smaller ones are tried, and scores stay what they are."""
     opened = _sessions(monkeypatch)
-    with resift.load(model) as ranker:
+    with resift.load(model, backend="onnx") as ranker:
         expected = ranker.score(QUERY, DOCUMENTS * 8)
         opened[0].room = 100
         assert ranker.score(QUERY, DOCUMENTS * 8) == pytest.approx(expected, abs=1e-5)
@@ -103,7 +103,7 @@ def test_a_batch_that_does_not_fit_is_halved(model: Path, monkeypatch: pytest.Mo
 def test_closing_frees_the_graph(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the last ranker is closed, the session is gone."""
     opened = _sessions(monkeypatch)
-    ranker = resift.load(model)
+    ranker = resift.load(model, backend="onnx")
     ranker.score(QUERY, DOCUMENTS)
     session = weakref.ref(opened.pop())
     assert session() is not None
@@ -123,7 +123,7 @@ def test_threads_are_as_many_as_torch_would_take(
     """OMP_NUM_THREADS bounds the threads of a session; else there is one for each processor of this process."""
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     opened = _sessions(monkeypatch)
-    resift.load(model).close()
+    resift.load(model, backend="onnx").close()
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
     assert opened[0].get_session_options().intra_op_num_threads == (threads or own)
@@ -179,24 +179,26 @@ def test_a_gpu_that_does_not_answer_is_refused(model: Path, monkeypatch: pytest.
 def test_two_sessions_share_a_list(model: Path) -> None:
     """Several devices keep one replica each, and answer one list."""
     documents = [f"{document} {number}" for number in range(40) for document in DOCUMENTS]
-    with resift.load(model, device=["cpu", "cpu"]) as two, resift.load(model) as one:
+    with resift.load(model, backend="onnx", device=["cpu", "cpu"]) as two, resift.load(model, backend="onnx") as one:
         assert two.score(QUERY, documents) == pytest.approx(one.score(QUERY, documents), abs=1e-5)
 
 
 # processes
 
 
-def _run_scene(scene: str, model: Path) -> None:
+def _run_scene(scene: str, model: Path, *, backend: str, home: Path) -> None:
+    """Play a scene in a Python of its own, which must end well and say nothing."""
     ended = subprocess.run(
-        [sys.executable, "-W", "ignore", str(SCENES), scene, str(model)],
+        [sys.executable, "-W", "ignore", str(SCENES), scene, str(model), backend],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
         env={
-            **{key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"},
+            **{key: value for key, value in os.environ.items() if key not in ("ORT_DISABLE_TELEMETRY", "CI")},
             "OMP_NUM_THREADS": "2",
             "TOKENIZERS_PARALLELISM": "false",
+            "HOME": str(home),
         },
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
@@ -204,12 +206,20 @@ def _run_scene(scene: str, model: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which this system does not have")
 @pytest.mark.parametrize("scene", ["fork_amid_work", "fork_and_leave"])
-def test_a_forked_child_ranks_and_ends(scene: str, model: Path) -> None:
+def test_a_forked_child_ranks_and_ends(scene: str, model: Path, tmp_path: Path) -> None:
     """A child forked while the parent scores has the parent's scores, and ends, however it ends."""
-    _run_scene(scene, model)
+    _run_scene(scene, model, backend="onnx", home=tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which this system does not have")
+@pytest.mark.parametrize("scene", ["fork_to_be_refused", "fork_and_leave"])
+def test_a_forked_child_is_told_that_openvino_did_not_come_along(scene: str, model: Path, tmp_path: Path) -> None:
+    """A forked child never waits for OpenVINO's lost threads: it is told so, and ends."""
+    _run_scene(scene, model, backend="openvino", home=tmp_path)
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
 @pytest.mark.parametrize("scene", ["report_to_nobody", "end_amid_work"])
-def test_a_program_is_left_in_peace(scene: str, model: Path) -> None:
-    """ONNX Runtime starts no thread that reports to its makers, and no program has to wait for it to end."""
-    _run_scene(scene, model)
+def test_a_program_is_left_in_peace(scene: str, backend: str, model: Path, tmp_path: Path) -> None:
+    """Nothing reports to the makers of a runtime, and no program has to wait for it to end."""
+    _run_scene(scene, model, backend=backend, home=tmp_path)

@@ -60,8 +60,9 @@ MODELS = {
     "qwen3, head": Model("qwen3-cross"),
     "qwen3, head without padding": Model("qwen3-cross", config={"pad_token_id": None}),
     "qwen3, head, both ways": Model("qwen3-cross", config={"is_causal": False}),
-    "deberta": Model("deberta-cross", packed=False),
-    "modernbert, mean": Model("modernbert-cross", config={"classifier_pooling": "mean"}, packed=False),
+    "modernbert, mean": Model("modernbert-cross", config={"classifier_pooling": "mean"}),
+    "deberta": Model("deberta-cross"),
+    "deberta, convolved": Model("deberta-cross", config={"conv_kernel_size": 3}, packed=False),
 }
 DECODERS = [name for name, model in MODELS.items() if isinstance(model.readout, Answer)]
 
@@ -195,7 +196,7 @@ def test_the_chosen_way_is_said(name: str, zoo: Zoo, caplog: pytest.LogCaptureFi
     assert ("runs padded" in opened.log) is not MODELS[name].packed
 
 
-@pytest.mark.parametrize("name", ["bert", "xlm-roberta", "qwen3", "deberta", "modernbert, mean"])
+@pytest.mark.parametrize("name", ["bert", "xlm-roberta", "qwen3", "deberta", "deberta, convolved", "modernbert, mean"])
 def test_a_sequence_does_not_feel_its_neighbours(name: str, zoo: Zoo, caplog: pytest.LogCaptureFixture) -> None:
     """A sequence gets the same number alone and among a hundred others."""
     opened = zoo.open(name, "float32", caplog)
@@ -288,7 +289,7 @@ def test_a_prepacked_layer_is_the_layer(
     torch.testing.assert_close(swapped(states), expected, rtol=0, atol={"float32": 1e-6, "bfloat16": 2e-2}[dtype])
 
 
-@pytest.mark.parametrize("name", ["bert", "electra", "qwen3", "modernbert, mean", "deberta"])
+@pytest.mark.parametrize("name", ["bert", "electra", "qwen3", "modernbert, mean", "deberta", "deberta, convolved"])
 @pytest.mark.parametrize("pays", [True, False])
 def test_a_model_says_the_same_prepacked_or_not(
     name: str,

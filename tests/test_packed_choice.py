@@ -45,7 +45,9 @@ MORE_KINDS = {
         {"model_type": "t5", "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "num_labels": 1}
         | {"decoder_start_token_id": 0, "tie_word_embeddings": True},
     ),
-    "deberta-embedding": tiny.Kind("DebertaV2Model", "deberta", tiny.KINDS["deberta-cross"].config),
+    "deberta-embedding": tiny.Kind(
+        "DebertaV2Model", "deberta", tiny.KINDS["deberta-cross"].config | {"conv_kernel_size": 3}
+    ),
 }
 ANSWER = Answer(positive=40, negative=41)
 EOS = 1

@@ -1,8 +1,10 @@
 """The forms in which a model's files come: other names, other formats, and settings that are left out."""
 
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from safetensors.torch import load_file, save_file
 
 import resift
 import tiny
+from resift.scoring.backends.torch import bert, decoder
+from resift.scoring.backends.torch.weights import read_weights
 
 Weights = dict[str, torch.Tensor]
 
@@ -77,6 +81,25 @@ def test_a_backbone_from_inside_a_larger_model_is_found(tmp_path: Path) -> None:
     _save(directory, {f"bert.{name}": weight for name, weight in weights.items()})
 
     np.testing.assert_allclose(_scores(directory), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "opener"), [("bert-cross", bert), ("xlmr-cross", bert), ("qwen3", decoder)])
+def test_no_layer_is_held_twice(kind: str, opener: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a file says of a product is let go once it is laid out anew, so that a large model fits beside itself."""
+    read_in: dict[str, weakref.ref[torch.Tensor]] = {}
+
+    def watch(*given: Any, **how: Any) -> Weights:
+        weights = read_weights(*given, **how)
+        read_in.update({name: weakref.ref(weight) for name, weight in weights.items()})
+        return weights
+
+    monkeypatch.setattr(opener, "read_weights", watch)
+    like = "Qwen/Qwen3-Reranker-0.6B" if opener is decoder else None
+    with resift.load(tiny.build(kind, tmp_path), like=like, device="cpu"):
+        kept = [name for name, weight in read_in.items() if weight() is not None]
+
+    assert any("embed" in name for name in kept)
+    assert not [name for name in kept if ".layer" in name and "norm" not in name.lower()]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -62,3 +62,35 @@ def test_padding_tokens_inside_a_text_count_as_roberta_counts_them(texts: list[l
     expected = [positions_of(torch.tensor([text]), padding_id)[0].tolist() for text in texts]
 
     assert _pieces(packed, packed.positions) == expected
+
+
+def test_places_that_are_read_are_rows_of_the_batch() -> None:
+    """Each sequence's places are found behind whatever lies before it; one that names none is read at its first."""
+    prefix = _ids(1, 2, 3)
+    sequences = [
+        Tokens(_ids(10, 11, 12), read=_ids(2, 0)),
+        Tokens(_ids(20)),
+        Tokens(_ids(30, 31), read=_ids(1)),
+    ]
+
+    packed = pack(Batch(sequences, [prefix], prefix_of=[None, 0, 0]), Positions(), CPU)
+
+    assert packed.ids[packed.places].tolist() == [12, 10, 20, 31]
+    assert [len(tokens.behind(prefix).ids) for tokens in sequences] == [6, 4, 5]
+    assert [tokens.behind(prefix).rows for tokens in sequences] == [2, 1, 1]
+
+
+def test_tokens_that_nobody_looks_at_look_at_the_others() -> None:
+    """They are a segment of their own behind their sequence, count on from it, and have its tokens as their keys."""
+    sequences = [Tokens(_ids(5, 6, 7, 8, 9), read=_ids(0, 4), unseen=2), Tokens(_ids(20, 21))]
+
+    packed = pack(Batch(sequences), Positions(), CPU)
+
+    assert _pieces(packed, packed.ids) == [[5, 6, 7], [8, 9], [20, 21]]
+    assert _pieces(packed, packed.positions) == [[0, 1, 2], [3, 4], [0, 1]]
+    assert packed.segments.keys == (((0, 3),), ((0, 3),), ((5, 7),))
+    assert packed.segments.key_rows is not None
+    assert packed.ids[packed.segments.key_rows].tolist() == [5, 6, 7, 5, 6, 7, 20, 21]
+    assert packed.ids[packed.places].tolist() == [5, 9, 20]
+    assert packed.ids[packed.firsts].tolist() == [5, 20]
+    assert packed.ids[packed.lasts].tolist() == [7, 21]

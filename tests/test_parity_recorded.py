@@ -26,7 +26,9 @@ LIKE = {
     "FlagEmbedding xlmr-cross": "BAAI/bge-reranker-base",
     "FlagEmbedding bert-cross": "BAAI/bge-reranker-base",
     "FlagEmbedding gemma": "BAAI/bge-reranker-v2-gemma",
+    "FlagEmbedding minicpm": "BAAI/bge-reranker-v2-minicpm-layerwise",
     "mxbai-rerank qwen2": "mixedbread-ai/mxbai-rerank-large-v2",
+    "mxbai-rerank deberta-cross": "mixedbread-ai/mxbai-rerank-base-v1",
     "transformers qwen3": "Qwen/Qwen3-Reranker-0.6B",
 }
 

@@ -25,6 +25,7 @@ import tiny
 from resift.errors import ModelUnsupported
 
 LOGIT = 2e-6  # packed rows are not summed in the order of rows alone; the reference differs as much from itself
+ROUGH = {"deberta-cross": 1e-5}  # the reference is half of that from exact sums, resift a fifth
 SCORE = 1e-6  # behind a sigmoid, or between vectors of length 1
 
 QUERIES = {"short": tiny.QUERY, "long": tiny.LONG_QUERY}
@@ -120,7 +121,7 @@ def test_pairs_parity(kind: str, max_length: int, length: str, build: Build) -> 
         assert _ids(found) == _ids(expected)
         if kind in TYPED:
             assert found == expected
-        _assert_close(ranker.score(query, documents), logits, LOGIT)
+        _assert_close(ranker.score(query, documents), logits, ROUGH.get(kind, LOGIT))
 
 
 @pytest.mark.parametrize("kind", REBUILT)

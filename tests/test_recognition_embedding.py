@@ -138,13 +138,13 @@ def test_a_prompt_that_is_left_out_of_the_pooling_is_refused(directory: Path) ->
 
 
 def test_a_chain_of_unknown_modules_is_refused(directory: Path) -> None:
-    """A chain that goes on after the pooling is shown as it is; half of it is never run."""
+    """A chain with a module that is not known is shown as it is; half of it is never run."""
     tiny.build("bert-embedding", directory)
-    _chain(directory, Pooling="1_Pooling", Dense="2_Dense", Normalize="3_Normalize")
+    _chain(directory, Pooling="1_Pooling", WordWeights="2_WordWeights", Normalize="3_Normalize")
 
     message = _refused(directory)
 
-    assert "Transformer -> Pooling -> Dense -> Normalize" in message
+    assert "Transformer -> Pooling -> WordWeights -> Normalize" in message
     assert "choose" in message
 
 

@@ -109,10 +109,10 @@ def test_a_misspelt_word_is_corrected(name: str, value: str, meant: str) -> None
     [
         ("dtype", ("auto", "float32", "float16", "bfloat16", "int8")),
         ("backend", ("auto", "torch", "onnx")),
-        ("long_documents", ("truncate",)),
+        ("long_documents", ("truncate", "window")),
     ],
 )
-@pytest.mark.parametrize("value", ["zzz", "", None, 16, []])
+@pytest.mark.parametrize("value", ["zzz", "", False, 16, []])
 def test_an_unknown_word_is_answered_with_the_known_ones(name: str, known: tuple[str, ...], value: Any) -> None:
     """A word that means nothing is refused with those that do."""
     with pytest.raises(InvalidInput, match=name) as refused:

@@ -70,6 +70,8 @@ class Kind:
     tokenizer: Fields = field(default_factory=dict)
     # How wide the weights spread: wide enough to tell documents apart, narrow enough to keep fp32 noise near 1e-6.
     gain: float = 1.5
+    # The class of transformers that has the same weights below its head, where it has no class for the kind itself.
+    like: str | None = None
 
 
 def _rope(theta: float) -> Fields:
@@ -221,6 +223,41 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
+MODERN_BERT = KINDS["modernbert-cross"].config
+LLAMA: Fields = DECODER | _rope(10000.0) | {"model_type": "llama", "attention_bias": False, "head_dim": 8}
+KINDS |= {
+    "modernbert": Kind("ModernBertModel", "modernbert", MODERN_BERT | {"num_labels": None}, gain=1.0),
+    "xlmr-embedding": Kind("XLMRobertaModel", "xlmr", ROBERTA | {"model_type": "xlm-roberta", "num_labels": None}),
+    "llama": Kind("LlamaForCausalLM", "gemma", LLAMA | {"tie_word_embeddings": False}, gain=0.7),
+    "llama-cross": Kind("LlamaForSequenceClassification", "gemma", LLAMA | {"num_labels": 1}, gain=0.7),
+    "minicpm": Kind(
+        "LayerWiseMiniCPMForCausalLM",
+        "gemma",
+        LLAMA
+        | {
+            "model_type": "minicpm",
+            "use_cache": False,  # the authors' code keeps a cache as transformers 4.40 did, and no later one
+            "rope_parameters": None,
+            "num_key_value_heads": 4,
+            "scale_emb": 12,
+            "scale_depth": 1.4,
+            "dim_model_base": 16,
+            "start_layer": 1,
+            "head_type": "simple",
+            "head_multi": True,
+            "tie_word_embeddings": False,
+        },
+        gain=0.7,
+        like="LlamaForCausalLM",
+    ),
+    "mistral": Kind(
+        "MistralForCausalLM",
+        "gemma",
+        LLAMA | {"model_type": "mistral", "sliding_window": None, "tie_word_embeddings": False},
+        gain=0.7,
+    ),
+}
+
 BRACKETS = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
 FAIRSEQ = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "cls_token": "<s>", "sep_token": "</s>"}
 
@@ -330,12 +367,16 @@ def _write_tokenizer(directory: Path, kind: Kind) -> None:
 
 
 def _weights(kind: Kind, fields: Fields, *, seed: int) -> dict[str, np.ndarray]:
-    config = transformers.AutoConfig.for_model(**fields)
+    known = fields if kind.like is None else fields | _rope(10000.0) | {"model_type": "llama"}
+    config = transformers.AutoConfig.for_model(**known)
     with torch.device("meta"):
-        model = getattr(transformers, kind.architecture)(config)
+        model = getattr(transformers, kind.like or kind.architecture)(config)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    if fields.get("tie_word_embeddings"):
+    if fields.get("tie_word_embeddings") or kind.like is not None:
         shapes.pop("lm_head.weight", None)
+    if kind.like is not None:
+        heads = fields["num_hidden_layers"] + 1 - fields["start_layer"]
+        shapes |= {f"lm_head.{at}.linear_head.weight": (1, fields["hidden_size"]) for at in range(heads)}
     # Gemma's norms multiply by 1 + weight.
     centre = 0.0 if fields["model_type"].startswith("gemma") else 1.0
     return {

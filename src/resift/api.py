@@ -29,7 +29,7 @@ def load(
     normalize: bool | None = None,
     instruction: str | None = None,
     fields: Sequence[str] | None = None,
-    long_documents: LongDocuments = "truncate",
+    long_documents: LongDocuments | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
     local_files_only: bool = False,
@@ -53,7 +53,8 @@ def load(
         normalize: None for the scores that the authors return, True for [0, 1], False for raw logits.
         instruction: what the model is told to look for, where its family knows instructions.
         fields: the keys of mapping documents that are read, in this order; all if not given.
-        long_documents: "truncate" cuts a document that is too long, and the ranking says how many were.
+        long_documents: "truncate" cuts a document that is too long, and the ranking says how many were; "window" reads
+            it in windows that overlap, of which the best counts; None is what its authors do, "truncate" for most.
         revision: a branch, tag or commit of a hub model.
         trust_remote_code: whether code from the model's repository may run.
         local_files_only: never ask the hub.

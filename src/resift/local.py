@@ -10,7 +10,7 @@ import numpy as np
 
 from resift.documents import read_instruction, read_query
 from resift.errors import InvalidInput
-from resift.scoring.backends import Outputs
+from resift.scoring.backends import Outputs, RunsOn
 from resift.scoring.families import Prepared
 from resift.scoring.loading import Hold
 from resift.settings import Settings
@@ -91,6 +91,11 @@ class LocalRanker(SubmittingRanker[_Call]):
         return self._hold.family.max_length
 
     @property
+    def runs_on(self) -> tuple[RunsOn, ...]:
+        """Which backend runs the model, on which device and in which number format: one for each device."""
+        return self._hold.runs_on
+
+    @property
     def workload(self) -> Workload:
         """What the model's devices have done since it was loaded, and what waits for them."""
         return self._hold.workload
@@ -108,7 +113,8 @@ class LocalRanker(SubmittingRanker[_Call]):
         query, told = read_query(call.query), read_instruction(instruction)
         if told is not None:
             self._require_instructable()
-        texts = call.distinct_texts(self._settings.fields)
+        read = call.texts if family.listwise else call.distinct_texts
+        texts = read(self._settings.fields)
         if texts:
             call.prepared = family.prepare(query, texts, self._settings.instruction if told is None else told)
 
@@ -153,3 +159,10 @@ def _version() -> str:
     from importlib.metadata import version
 
     return version("resift")
+
+
+def place_of(ranker: object) -> str | None:
+    """Say which backend runs a ranker's model, on which devices and in which number format; None if none does here."""
+    if not isinstance(ranker, LocalRanker) or not ranker.runs_on:
+        return None
+    return ", ".join(dict.fromkeys(f"{one.backend} on {one.device} in {one.dtype}" for one in ranker.runs_on))

@@ -9,9 +9,9 @@ from typing import Literal, get_args
 from resift.amounts import whole
 from resift.errors import InvalidInput
 
-Backend = Literal["auto", "torch", "onnx"]
+Backend = Literal["auto", "torch", "onnx", "openvino"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16", "int8"]
-LongDocuments = Literal["truncate"]
+LongDocuments = Literal["truncate", "window"]
 Covers = Literal["everything", "texts", "texts and tail"]
 
 
@@ -86,7 +86,7 @@ class Settings:
     max_length: int | None = None
     max_batch_tokens: int | None = None
     max_queue_tokens: int | None = None
-    long_documents: LongDocuments = "truncate"
+    long_documents: LongDocuments | None = None
     revision: str | None = None
     trust_remote_code: bool = False
     local_files_only: bool = False
@@ -100,7 +100,8 @@ class Settings:
         if not isinstance(self.model, str) or not self.model:
             raise InvalidInput(f"model must be a hub id, a directory or 'lexical', not {self.model!r}")
         _require_kind("like", self.like, str | Prompt | None, wanted="the id of a catalogued model or a Prompt")
-        for name, kind in (("backend", Backend), ("dtype", Dtype), ("long_documents", LongDocuments)):
+        long = {} if self.long_documents is None else {"long_documents": LongDocuments}
+        for name, kind in ({"backend": Backend, "dtype": Dtype} | long).items():
             _require_choice(name, getattr(self, name), get_args(kind))
         if self.backend == "torch" and self.dtype == "int8":
             raise InvalidInput("dtype='int8' is a quantised ONNX graph, which torch does not run; say backend='onnx'")

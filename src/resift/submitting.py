@@ -41,10 +41,15 @@ class Call(Generic[Answer]):
 
         self.future: Future[Answer] = Future()
 
+    def texts(self, fields: Sequence[str] | None) -> list[str]:
+        """Write the documents as texts, each as often as it comes: of a list, its copies are part."""
+        require_fields(self.documents, fields)
+        self.places = list(range(len(self.documents)))
+        return [render(document, at, fields) for at, document in enumerate(self.documents)]
+
     def distinct_texts(self, fields: Sequence[str] | None) -> list[str]:
         """Write the documents as texts, each once: a text that comes twice is scored once, so that copies tie."""
-        require_fields(self.documents, fields)
-        texts = [render(document, at, fields) for at, document in enumerate(self.documents)]
+        texts = self.texts(fields)
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         self.places = [places[text] for text in texts]
         return list(places)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer
 
 from resift.errors import ModelNotFound, ModelUnsupported
 from resift.scoring.planning import NO_IDS, Ids
@@ -36,10 +36,20 @@ class TextEncoder:
         encodings = self._tokenizer.encode_batch_fast(cased, add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
+    def decode(self, ids: Ids) -> str:
+        """Return the text of some ids, special tokens included."""
+        text: str = self._tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+        return text
+
     def token(self, text: str) -> int | None:
         """Return the id of the token that is written exactly `text`."""
         found: int | None = self._tokenizer.token_to_id(text)
         return found
+
+    def read_whole(self, text: str) -> None:
+        """Read `text` as one token wherever it stands, if the vocabulary holds it as one."""
+        if self._tokenizer.token_to_id(text) is not None:
+            self._tokenizer.add_special_tokens([AddedToken(text, normalized=False, special=True)])
 
     def single_frame(self) -> "Frame":
         """Return the special tokens that this tokenizer puts around one text."""

@@ -118,6 +118,24 @@ def flag_causal() -> Iterator[Record]:
         yield {"model": checkpoint.record, "settings": setting} | pairs
 
 
+def flag_layerwise() -> Iterator[Record]:
+    """LayerWiseFlagLLMReranker: MiniCPM, the head behind the last layer, which it reads unless told otherwise."""
+    checkpoint = Checkpoint("minicpm")
+    prompt = "Does the passage B help with the query A? Answer with 'Yes' or 'No'."
+    calls: list[tuple[Record, str]] = [
+        ({"max_length": 512}, "short"),
+        ({"max_length": 512}, "long"),
+        ({"max_length": 64}, "short"),
+        ({"max_length": 64}, "long"),
+        ({"max_length": 512, "prompt": prompt}, "short"),
+        ({"max_length": 512, "normalize": True}, "short"),
+    ]
+    for setting, name in calls:
+        ranker = FLAG.LayerWiseFlagLLMReranker(checkpoint.path, use_fp16=False, devices="cpu", **setting)
+        pairs = record_pairs(flag_score(ranker), ranker.model, query=QUERIES[name])
+        yield {"model": checkpoint.record, "settings": setting} | pairs
+
+
 def mxbai_causal() -> Iterator[Record]:
     """MxbaiRerankV2: pieces tokenised one by one in a chat frame, the logit of "1" less that of "0"."""
     checkpoint = Checkpoint("qwen2")
@@ -147,6 +165,16 @@ def mxbai_score(ranker: Any, options: Record) -> Score:
         return scores
 
     return score
+
+
+def mxbai_pairs() -> Iterator[Record]:
+    """MxbaiRerankV1: DeBERTa, the longer of the two is cut first, a probability out."""
+    checkpoint = Checkpoint("deberta-cross")
+    for limit in (512, 64):
+        ranker = MXBAI.MxbaiRerankV1(checkpoint.path, device="cpu", max_length=limit)
+        for name in QUERIES:
+            pairs = record_pairs(mxbai_score(ranker, {}), ranker.model, query=QUERIES[name])
+            yield {"model": checkpoint.record, "settings": {"max_length": limit}} | pairs
 
 
 def card_encoder() -> Iterator[Record]:
@@ -272,8 +300,10 @@ def record_texts(encode_queries: Encode, encode_documents: Encode, watched: torc
 REFERENCES: dict[str, tuple[str, Callable[[], Iterator[Record]]]] = {
     "flag-encoder": ("FlagEmbedding", flag_encoder),
     "flag-causal": ("FlagEmbedding", flag_causal),
+    "flag-layerwise": ("FlagEmbedding", flag_layerwise),
     "flag-embedding": ("FlagEmbedding", flag_embedding),
     "mxbai-causal": ("mxbai-rerank", mxbai_causal),
+    "mxbai-pairs": ("mxbai-rerank", mxbai_pairs),
     "sentence-embedding": ("sentence-transformers", sentence_embedding),
     "card-encoder": ("transformers", card_encoder),
     "card-qwen3": ("transformers", card_qwen3),

@@ -7,6 +7,7 @@ from typing import Protocol
 from resift.bulk.jobs import Job
 from resift.bulk.scoring import Advance, Scored, ShardScorer
 from resift.bulk.sources import Shard
+from resift.local import place_of
 from resift.types import Described, Ranker
 
 
@@ -15,6 +16,9 @@ class Executor(Protocol):
 
     def identity(self, job: Job) -> str:
         """Return all that scores depend on besides the texts, as the ranker says it."""
+
+    def runs_on(self, job: Job) -> str | None:
+        """Return what runs the model, and where; None if that is not known."""
 
     def run(self, job: Job, shards: Sequence[Shard], advance: Advance) -> Iterator[Scored]:
         """Yield the outputs as they are there."""
@@ -33,6 +37,10 @@ class LocalExecutor:
         """Ask the ranker."""
         ranker = self._opened(job)
         return ranker.identity if isinstance(ranker, Described) else ranker.model
+
+    def runs_on(self, job: Job) -> str | None:
+        """Ask the ranker."""
+        return place_of(self._opened(job))
 
     def run(self, job: Job, shards: Sequence[Shard], advance: Advance) -> Iterator[Scored]:
         """Yield the outputs in order."""

@@ -20,6 +20,7 @@ _SHOWN = 60
 _ABOUT = {
     "input": "another input file",
     "identity": "another state of the model",
+    "runs_on": "another backend, device or number format",
     "model": "another model",
     "names": "other names of members",
     "how": "other settings",
@@ -48,13 +49,13 @@ class Folder:
             yield
 
     def read_manifest(self) -> dict[str, Any] | None:
-        """Return what the manifest says; None where there is none, and nothing else either."""
+        """Return what the manifest says; None where there are no results yet, and no files of others."""
         path = self.path / MANIFEST
         if not path.exists():
             strangers = sorted(entry.name for entry in self.path.iterdir())
             if strangers:
                 raise InvalidInput(
-                    f"{self.path} holds {strangers[0]!r} and no {MANIFEST}, so it is no job's; choose an empty one"
+                    f"{self.path} holds {strangers[0]!r} and no {MANIFEST}, so it is no job's; choose an empty folder"
                 )
             return None
         try:
@@ -63,7 +64,7 @@ class Folder:
             found = None
         if not isinstance(found, dict) or (found.get("format"), found.get("version")) != (_FORMAT, _VERSION):
             raise InvalidInput(f"{path} is no manifest that this version knows; choose another folder")
-        return found
+        return found if any(self.path.glob("part-*")) else None
 
     def write_manifest(self, about: Mapping[str, Any]) -> None:
         """Write down whose results these are."""

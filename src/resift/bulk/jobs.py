@@ -24,6 +24,12 @@ class Job:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that the output depends on besides input and model, as plain values."""
+        """
+        All that the output depends on besides input and model, as plain values.
+
+        Whether bad rows are skipped is not in it: files that are finished are the same, so that a job which a bad row
+        has stopped can go on without it.
+        """
+        how = {name: value for name, value in asdict(self.how).items() if name != "skip"}
         names = asdict(self.source.names)
-        return {"names": names, "how": asdict(self.how), "shard_size": self.shard_size, "model": self.model}
+        return {"names": names, "how": how, "shard_size": self.shard_size, "model": self.model}

@@ -89,11 +89,11 @@ def _run(
     told(tally)
     if not left:
         return tally
-    identity = {"identity": _readable(runner.identity(job))}
+    opened = {"identity": _readable(runner.identity(job)), "runs_on": runner.runs_on(job)}
     if found is None:
-        target.write_manifest({**_about(job, plan), **identity})
+        target.write_manifest({**_about(job, plan), **opened})
     else:
-        target.require_same(found, identity)
+        target.require_same(found, opened)
 
     def advance(rows: int, documents: int) -> None:
         tally.done += rows

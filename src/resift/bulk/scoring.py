@@ -53,6 +53,8 @@ class ShardScorer:
     def __call__(self, shard: Shard, advance: Advance = lambda rows, documents: None) -> Scored:
         """Rank the rows of a shard."""
         rows = list(self._reader.rows(shard))
+        if len(rows) != shard.rows:
+            raise InvalidInput("the input has changed while it was read; run it again, with --overwrite or elsewhere")
         for row in rows:
             self._judge(row)
         results = self._together(rows, advance) if self._how.together else list(self._alone(rows, advance))

@@ -3,6 +3,11 @@
 _STEP = 1000.0
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def in_bytes(size: float) -> str:
     """Return a number of bytes with three digits."""
     for unit in ("bytes", "kB", "MB", "GB"):

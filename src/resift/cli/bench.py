@@ -1,7 +1,7 @@
 """`resift bench`: how fast a ranker is, here and now."""
 
-import json
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +9,7 @@ import click
 from resift.cli.opening import settings_of, warnings_told
 from resift.cli.options import OneOf, option, ranker_options
 from resift.cli.terminal import console, is_person, quieten_downloads
+from resift.cli.writing import flush, write_line
 
 if TYPE_CHECKING:
     from resift.evaluation.latency import Latency
@@ -23,12 +24,15 @@ Examples:
 """
 
 
+_option = partial(option, prefix="RESIFT_BENCH_")
+
+
 @click.command(epilog=_EXAMPLES)
-@click.option("--documents", default=100, show_default=True, type=click.IntRange(1), help="Documents of a long list.")
-@click.option("--callers", default=8, show_default=True, type=click.IntRange(1), help="Callers that ask at once.")
-@click.option("--words", default=90, show_default=True, type=click.IntRange(1), help="Words of the median document.")
-@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="How long each load lasts.")
-@option(
+@_option("--documents", type=int, default=100, show_default=True, metavar="N", help="Documents of a long list.")
+@_option("--callers", type=int, default=8, show_default=True, metavar="N", help="Callers that ask at once.")
+@_option("--words", type=int, default=90, show_default=True, metavar="N", help="Words of the median document.")
+@_option("--seconds", type=float, default=5.0, show_default=True, metavar="S", help="How long each load lasts.")
+@_option(
     "-o",
     "--output",
     type=OneOf(("auto", "table", "json")),
@@ -55,7 +59,8 @@ def bench(context: click.Context, /, *, words: int, seconds: float, output: str,
     with warnings_told():
         speed = measure_speed(lambda: resift.api.open(**settings), list(loads), words=words, seconds=seconds)
     if output == "json" or (output == "auto" and not is_person()):
-        click.echo(json.dumps(asdict(speed)))
+        write_line(asdict(speed))
+        flush()
     else:
         _show(speed)
 
@@ -63,15 +68,17 @@ def bench(context: click.Context, /, *, words: int, seconds: float, output: str,
 def _show(speed: "Speed") -> None:
     from rich.table import Table
 
-    where = speed.environment.get("gpus") or speed.environment.get("processor", "")
-    opened = f"open after {speed.opened_s:.2f} s, first query {_ms(speed.first_s)}; {where}"
-    table = Table(title=speed.model, caption=opened)
-    table.add_column("load")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("load", no_wrap=True)
     for name in ("p50", "p90", "p99", "pairs/s", "tokens/s", "peak memory"):
         table.add_column(name, justify="right")
     for load, latency in speed.latencies.items():
         table.add_row(load, *_cells(latency))
     console().print(table)
+    machine = speed.environment.get("gpus") or speed.environment.get("processor", "an unknown machine")
+    runs_on = "" if speed.runs_on is None else f", {speed.runs_on}"
+    click.echo(f"{speed.model}{runs_on}; {machine}", err=True)
+    click.echo(f"open after {_ms(speed.opened_s)}, the first query took {_ms(speed.first_s)}", err=True)
 
 
 def _cells(latency: "Latency") -> list[str]:

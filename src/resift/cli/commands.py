@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import click
@@ -61,6 +62,7 @@ def resift(context: click.Context) -> None:
 
 def start(arguments: Sequence[str]) -> int:
     """Run what the arguments say, and return the exit status."""
+    _open_what_is_closed()
     state: dict[str, Any] = {}
     try:
         status = resift.main(
@@ -86,6 +88,13 @@ def _fail(error: BaseException, *, debug: bool) -> int:
     click.secho("Error: ", fg="red", bold=True, err=True, nl=False, color=color)
     click.echo("\n".join(fault.lines), err=True, color=color)
     return fault.status
+
+
+def _open_what_is_closed() -> None:
+    """Let a stream that the process was started without lead nowhere, lest a file opened later takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
 
 
 def _forget_stdout() -> None:

@@ -4,6 +4,7 @@ import errno
 from dataclasses import dataclass
 
 import click
+from click.core import ParameterSource
 
 from resift.errors import (
     DeadlineExceeded,
@@ -85,7 +86,7 @@ def _misuse(error: click.ClickException) -> Fault:
     command = context.command_path if context is not None else "resift"
     message = error.format_message()
     if type(error) is click.BadParameter and error.param is not None:
-        message = f"{max(error.param.opts, key=len)}: {error.message}"
+        message = f"{_written_as(error.param, context)}: {error.message}"
     why, _, remedy = message.rstrip(".").partition("; ")
     if isinstance(error, click.NoSuchOption):
         why = f"there is no option {error.option_name!r}"
@@ -93,6 +94,14 @@ def _misuse(error: click.ClickException) -> Fault:
     return Fault(
         f"{command} cannot be run like this", why, remedy or f"{command} --help shows what there is", error.exit_code
     )
+
+
+def _written_as(parameter: click.Parameter, context: click.Context | None) -> str:
+    """Return where a person wrote a value: in an option, or in the variable that stands for it."""
+    source = None if context is None else context.get_parameter_source(str(parameter.name))
+    if source is ParameterSource.ENVIRONMENT and isinstance(parameter.envvar, str):
+        return parameter.envvar
+    return max(parameter.opts, key=len)
 
 
 def _file_trouble(error: OSError) -> Fault:

@@ -1,6 +1,5 @@
 """A group of commands that are imported when they are run, so that help and mistakes cost nothing."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,9 +11,6 @@ from click.shell_completion import CompletionItem
 from resift.settings import hint
 
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
-
-_NO = {"", "0", "false", "no", "off"}
-
 
 @dataclass(frozen=True, slots=True)
 class Home:
@@ -105,4 +101,4 @@ def debug_option(command: Command) -> Command:
 def _note_debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click calls it
     state = context.find_root().obj
     if isinstance(state, dict):
-        state["debug"] = state.get("debug", False) or value or os.environ.get("RESIFT_DEBUG", "").lower() not in _NO
+        state["debug"] = state.get("debug", False) or value

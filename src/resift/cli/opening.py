@@ -1,7 +1,7 @@
 """From a command's options to a ranker."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,18 +24,19 @@ def settings_of(context: click.Context) -> dict[str, Any]:
     """
     Return what `resift.open` takes of a command's options.
 
-    What the environment says for all commands is left out where it does not concern this one: an endpoint has no
-    device, and a model here no key. What the command line says is passed on, and is then an error that says so.
+    What the environment says for all commands is left out where it does not concern this one: an endpoint and the
+    built-in scorer have no device, and a model here no key. On the command line, it is an error that says so.
     """
-    given, there = context.params, context.params.get("base_url") is not None
+    given = context.params
+    why = _why_strange(given)
     options = {}
     for name in (*_HERE, *_THERE, *_BOTH):
         if not _is_given(name, given.get(name)):
             continue
-        if name not in (_HERE if there else _THERE):
+        if name not in why:
             options[name] = given[name]
         elif not _is_from_environment(context, name):
-            _refuse_stranger(name, there=there)
+            raise InvalidInput(f"--{name.replace('_', '-')} {why[name]}")
     if "device" in options:
         options["device"] = options["device"][0] if len(options["device"]) == 1 else list(options["device"])
     if "fields" in options:
@@ -77,10 +78,13 @@ def _is_from_environment(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is ParameterSource.ENVIRONMENT
 
 
-def _refuse_stranger(name: str, *, there: bool) -> None:
-    flag = f"--{name.replace('_', '-')}"
-    if there:
-        raise InvalidInput(
-            f"{flag} is for models that run here, and --base-url names an endpoint; leave one of them out"
+def _why_strange(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is wrong with each option that does not concern the ranker which the others name."""
+    if given.get("base_url") is not None:
+        return dict.fromkeys(
+            _HERE, "is for models that run here, and --base-url names an endpoint; leave one of them out"
         )
-    raise InvalidInput(f"{flag} is for endpoints, and no --base-url names one; leave it out, or add --base-url")
+    why = dict.fromkeys(_THERE, "is for endpoints, and no --base-url names one; leave it out, or add --base-url")
+    if given.get("model") in (None, "lexical"):
+        why |= dict.fromkeys(_HERE, "is for models, and the built-in scorer is none; leave it out, or name a --model")
+    return why

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from resift.cli.amounts import counted
 from resift.cli.terminal import console, redraws
 
 if TYPE_CHECKING:
@@ -61,13 +62,11 @@ class Meter:
 
     def summary(self, tally: "Tally", folder: str) -> str:
         """Say what was done, in one line."""
+        in_files = f"{counted(tally.rows, 'row')} in {counted(tally.shards, 'file')}"
         if not tally.done:
-            return f"nothing was left to do: {folder} has all {tally.rows} rows in {tally.shards} files"
+            return f"nothing was left to do: {folder} has all {in_files}"
         kept = f" ({tally.found} were there)" if tally.found else ""
-        return (
-            f"{tally.found + tally.done} rows{kept} in {tally.shards} files, {self._rate(tally)}, "
-            f"{_clock(self._elapsed())}"
-        )
+        return f"{in_files}{kept}, {self._rate(tally)}, {_clock(self._elapsed())}"
 
     def _elapsed(self) -> float:
         return max(time.monotonic() - self._started, 1e-3)

@@ -43,7 +43,7 @@ def pull(context: click.Context, /, model: str, output: str, **given: Any) -> No
     from resift.settings import Settings
 
     if model == "lexical":
-        raise InvalidInput("lexical is built in and has no files; leave it as it is")
+        raise InvalidInput("lexical is built in and has no files; there is nothing to do")
     settings = opener(**{**settings_of(context), "model": model}).settings
     assert isinstance(settings, Settings)
     with warnings_told():

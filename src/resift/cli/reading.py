@@ -17,6 +17,7 @@ FORMATS = ("auto", "lines", "json", "jsonl", "csv", "tsv")
 
 _BY_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "lines"}
 _MARK = "\ufeff"  # the byte order mark that some editors write
+_GZIP = b"\x1f\x8b"
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
 _LONGEST = 128 * 2**20  # a field that is longer belongs to a file of another kind
 
@@ -115,7 +116,7 @@ def _from_jsonl(name: str, file: Iterable[str]) -> Iterator[Placed]:
         try:
             yield place, read_json(line.encode())
         except NotJson as error:
-            raise InvalidInput(f"{place} is no JSON: {error}; each line must be one JSON value") from None
+            raise InvalidInput(f"{place} is no JSON: {error}; mend that line, or say --format if it is no JSONL") from None
 
 
 def _from_json(name: str, text: str) -> Iterator[Placed]:
@@ -137,7 +138,7 @@ def _table(kind: str, name: str, file: Iterable[str]) -> Iterator[Placed]:
         if heads is None:
             return
         if len(set(heads)) < len(heads) or not all(head.strip() for head in heads):
-            raise InvalidInput(f"{name}:1 must name each column once; these are {heads!r}")
+            raise InvalidInput(f"{name}:1 must name each column, and each only once; add such a line if there is none")
         for row in reader:
             place = f"{name}:{reader.line_num}"
             if not row:
@@ -146,7 +147,9 @@ def _table(kind: str, name: str, file: Iterable[str]) -> Iterator[Placed]:
                 raise InvalidInput(f"{place} has {len(row)} columns, and the first line names {len(heads)}; check it")
             yield place, dict(zip(heads, row, strict=True))
     except csv.Error as error:
-        raise InvalidInput(f"{name}:{reader.line_num} is no {kind.upper()}: {error}") from None
+        raise InvalidInput(
+            f"{name}:{reader.line_num} is no {kind.upper()}: {error}; mend it, or say --format if it is something else"
+        ) from None
 
 
 def _from_mark_on(file: Iterable[str]) -> Iterator[str]:
@@ -179,5 +182,7 @@ def _without_mark(text: str) -> str:
 def _named(name: str) -> Iterator[None]:
     try:
         yield
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        if error.object.startswith(_GZIP):
+            raise InvalidInput(f"{name} is gzipped; unpack it first, or pipe it in through `gunzip -c`") from None
         raise InvalidInput(f"{name} is not valid UTF-8; convert it, with iconv for one") from None

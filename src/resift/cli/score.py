@@ -145,7 +145,7 @@ def _member(place: str, row: dict[str, Any], name: str) -> Any:
     if name not in row:
         known = ", ".join(map(repr, islice(row, 8)))
         raise InvalidInput(
-            f"{place} has no {name!r}, only {known or 'nothing'}; --query-field and --document-field say"
+            f"{place} has no {name!r}, only {known or 'nothing'}; name them with --query-field and --document-field"
         )
     return row[name]
 

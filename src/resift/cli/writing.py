@@ -19,6 +19,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LONGEST_CELL = 4000  # what no terminal shows anyway
 _LEAST_TEXT = 16
 _OWN = ("rank", "index", "score")
+_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # Persian, Hindi and families of emoji are spelt with them
 
 
 def resolve(kind: str) -> str:
@@ -117,7 +118,8 @@ def _write_table(ranking: Ranking) -> None:
     screen = console()
     widths = [len(str(len(ranking))), _width("score", scores), _BAR, _width("index", indices)]
     # said for each column, because a table that has to squeeze takes it from all of them
-    rest = max(_LEAST_TEXT, screen.width - sum(widths) - 2 * len(widths)) if is_person() else None
+    fixed = sum(widths) + 2 * len(widths)
+    rest = max(_LEAST_TEXT, screen.width - fixed) if is_person() else None
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("#", justify="right", style="dim", width=widths[0])
     table.add_column("score", justify="right", width=widths[1])
@@ -129,6 +131,7 @@ def _write_table(ranking: Ranking) -> None:
         table.add_row(
             str(rank), scores[rank - 1], Text(bar(hit.score, low, high), "cyan"), str(hit.index), Text(_visible(text))
         )
+    screen.width = max(screen.width, fixed + (rest or 0))  # what is too narrow breaks lines, which is better than to hide
     screen.print(table)
 
 
@@ -144,8 +147,11 @@ def _scale(scores: Sequence[float]) -> tuple[float, float]:
 
 
 def _visible(text: str) -> str:
-    """Return a text without what would move a terminal's cursor, or change its colours."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    """Return a text without what would move a terminal's cursor, change its colours, or turn its words around."""
+    return "".join(
+        character if character.isprintable() or character in _JOINERS else "\N{REPLACEMENT CHARACTER}"
+        for character in text
+    )
 
 
 def _json(value: Any) -> bytes:

@@ -16,7 +16,7 @@ from resift.evaluation.measuring import Sheet
 from resift.evaluation.record import FIRST_STAGE, Contestant, Protocol, Results, Row
 from resift.evaluation.runs import Run
 from resift.evaluation.texts import Texts, excerpts
-from resift.local import LocalRanker
+from resift.local import place_of
 from resift.types import Ranker
 
 
@@ -108,13 +108,5 @@ def describe(player: Ranker | Run) -> Contestant:
         player.model,
         identity=identity if isinstance(identity, str) else None,
         max_length=longest if isinstance(longest, int) else None,
-        runs_on=_place(player),
+        runs_on=place_of(player),
     )
-
-
-def _place(ranker: Ranker) -> str | None:
-    """Return which backend runs the model, on which devices and in which number format, where it runs here."""
-    if not isinstance(ranker, LocalRanker) or not ranker.runs_on:
-        return None
-    places = dict.fromkeys(f"{one.backend} on {one.device} in {one.dtype}" for one in ranker.runs_on)
-    return ", ".join(places)

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from resift.amounts import seconds as positive_seconds
+from resift.amounts import whole
 from resift.evaluation.asking import Answer, Question, ask_each, warm_up
 from resift.evaluation.environment import Environment, environment
 from resift.evaluation.latency import Latency, Timing, summarise
 from resift.evaluation.memory import forget_peak, peak
+from resift.local import place_of
 from resift.types import Ranker
 
 # How many tokens they make matters, not what they say.
@@ -36,6 +39,10 @@ class Load:
     documents: int
     callers: int = 1
 
+    def __post_init__(self) -> None:
+        whole("documents", self.documents)
+        whole("callers", self.callers)
+
     def __str__(self) -> str:
         crowd = f", {self.callers} callers" if self.callers > 1 else ""
         return f"{self.documents} documents{crowd}"
@@ -46,6 +53,9 @@ class Speed:
     """What was measured."""
 
     model: str
+    runs_on: str | None
+    """Which backend ran it, on which device and in which number format; None for what no model here does."""
+
     opened_s: float
     """How long it took until the ranker was there, its libraries imported and its weights read."""
 
@@ -66,12 +76,14 @@ def measure_speed(
 
     Documents are common English words in no order, log-normal in length with a median of so many words.
     """
+    whole("words", words)
+    positive_seconds("seconds", seconds)
     started = time.perf_counter()
     with open_ranker() as ranker:
         opened = time.perf_counter() - started
         first = _time_one(ranker, _questions(loads[0], words, seed))
         latencies = {str(load): _measure(ranker, load, _questions(load, words, seed), seconds=seconds) for load in loads}
-        return Speed(ranker.model, opened, first, latencies, environment())
+        return Speed(ranker.model, place_of(ranker), opened, first, latencies, environment())
 
 
 def _measure(ranker: Ranker, load: Load, questions: Sequence[Question], *, seconds: float) -> Latency:

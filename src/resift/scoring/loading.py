@@ -10,13 +10,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
-from resift.checkpoint import open_checkpoint
+from resift.checkpoint import Checkpoint, Form, open_checkpoint
 from resift.errors import ModelUnsupported, ScoringFailed
 from resift.forking import renew_in_child
-from resift.scoring.backends import Outputs
-from resift.scoring.backends.choosing import choose
-from resift.scoring.backends.onnx import open_onnx
-from resift.scoring.backends.torch import open_torch
+from resift.scoring.backends import Outputs, RunsOn
+from resift.scoring.backends.choosing import Choice, choose
 from resift.scoring.catalog import restrictive_licence, row_of, why_unsuitable
 from resift.scoring.engine import Engine
 from resift.scoring.families import Family
@@ -42,11 +40,30 @@ class LoadedModel:
     version: str = ""
     """The commit of a hub model, or what tells one state of a directory's files from another."""
 
+    runs_on: tuple[RunsOn, ...] = ()
+    """One for each device."""
+
 
 def load_model(settings: Settings) -> LoadedModel:
     """Load a model as the settings say."""
     if settings.model == "lexical":
         return LoadedModel(Lexical())
+    choice, checkpoint, form = find_model(settings)
+    recognised = recognise(checkpoint, settings)
+    sample = recognised.family.prepare(_SAMPLE_QUERY, _SAMPLE_DOCUMENTS, None).batch()
+    backends = choice.open(form, checkpoint, recognised.readout, sample=sample, half=recognised.half)
+    _mention_licence(settings)
+    engine = Engine(backends, max_queue_tokens=settings.max_queue_tokens)
+    return LoadedModel(
+        recognised.family,
+        engine,
+        version=checkpoint.revision or _state(settings),
+        runs_on=tuple(backend.runs_on for backend in backends),
+    )
+
+
+def find_model(settings: Settings) -> tuple[Choice, Checkpoint, Form]:
+    """Return what runs a model, its files, fetched where they are not here yet, and in which form they are read."""
     for named in (settings.model, os.path.abspath(settings.model), settings.like):  # noqa: PTH100 - for "."
         if isinstance(named, str) and (reason := why_unsuitable(named)):
             raise ModelUnsupported(f"{named} cannot be run here: {reason}; choose another model")
@@ -65,22 +82,7 @@ def load_model(settings: Settings) -> LoadedModel:
     )
     form = checkpoint.form(choice.forms)
     choice.require(form)
-    recognised = recognise(checkpoint, settings)
-    sample = recognised.family.prepare(_SAMPLE_QUERY, _SAMPLE_DOCUMENTS, None).batch()
-    if form == "graph":
-        how = {"dtype": choice.graph, "max_batch_tokens": settings.max_batch_tokens}
-        backends = [open_onnx(checkpoint, recognised.readout, sample, device=device, **how) for device in devices]
-    else:
-        how = {
-            "dtype": settings.dtype,
-            "half": recognised.half,
-            "max_batch_tokens": settings.max_batch_tokens,
-            "trust_remote_code": settings.trust_remote_code,
-        }
-        backends = [open_torch(checkpoint, recognised.readout, sample, device=device, **how) for device in devices]
-    _mention_licence(settings)
-    engine = Engine(backends, max_queue_tokens=settings.max_queue_tokens)
-    return LoadedModel(recognised.family, engine, version=checkpoint.revision or _state(settings))
+    return choice, checkpoint, form
 
 
 def _mention_licence(settings: Settings) -> None:
@@ -207,6 +209,11 @@ class Hold:
     def version(self) -> str:
         """Which of a model's states this is."""
         return self._held().version
+
+    @property
+    def runs_on(self) -> tuple[RunsOn, ...]:
+        """Where and how the model runs, for each device."""
+        return self._held().runs_on
 
     @property
     def breath_tokens(self) -> int:

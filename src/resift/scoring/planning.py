@@ -19,6 +19,9 @@ class Tokens:
     read: Ids | None = None
     """The places whose vectors are read, one row of output each; None is one row, from where the model itself reads."""
 
+    unseen: int = 0
+    """How many of its last tokens nobody looks at, not even they themselves; they look at the others."""
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -30,7 +33,7 @@ class Tokens:
     def behind(self, prefix: Ids) -> "Tokens":
         """Return the sequence with what it continues in front of it."""
         read = None if self.read is None else self.read + len(prefix)
-        return Tokens(np.concatenate([prefix, self.ids]), self.types, read)
+        return Tokens(np.concatenate([prefix, self.ids]), self.types, read, self.unseen)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,8 @@
 """The contract between families and devices: what is to be read from a model, and what runs batches."""
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ Pooling = Literal["cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", 
 class Classify:
     """Read the one logit of the model's own sequence-classification head."""
 
+    backbone: "Backbone | None" = None
+    """What computes the model, where its files do not name it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -26,16 +30,89 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Projection:
+    """A product with a weight of the model's files, and with the bias beside it, where there is one."""
+
+    name: str
+    """What the weight is called, without `.weight`."""
+
+    folder: str = ""
+    """The module whose files hold it; the model's own, unless said."""
+
+    activation: str = "Identity"
+    """What is done with the product, by its name in torch.nn."""
+
+    residual: bool = False
+    """Whether what was projected is added to the result, by a weight `residual` where the widths differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNorm:
+    """A layer normalisation with the weight and the bias of a module's files."""
+
+    folder: str
+    name: str = "norm"
+
+
+@dataclass(frozen=True, slots=True)
+class Normalize:
+    """Every vector brought to length 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Divide:
+    """Every number divided by another."""
+
+    by: float
+
+
+Layer = Projection | LayerNorm | Normalize | Divide
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """An architecture of transformers that computes what a model of its authors' own architecture does."""
+
+    model_type: str
+    config: Mapping[str, Any] = field(hash=False)
+    """What its configuration says."""
+
+    renamed: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What the names of weights are in the model's files, as regular expressions, and what they are here."""
+
+
+@dataclass(frozen=True, slots=True)
 class Embed:
-    """Read one vector: hidden states pooled in each of the named ways, side by side, normalised to length 1 or not."""
+    """
+    Read one vector: hidden states pooled in each of the named ways, side by side, and taken through layers.
+
+    It is normalised to length 1 or not. A score is a vector of width 1.
+    """
 
     pooling: tuple[Pooling, ...]
     normalize: bool
     width: int | None = None
     """How much of the vector counts; None is all of it."""
 
+    layers: tuple[Layer, ...] = ()
+    """What comes after pooling, always in full precision."""
 
-Readout = Classify | Answer | Embed
+    backbone: Backbone | None = None
+    """What computes the hidden states, where the model's files do not name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedEach:
+    """Read one vector at each place that a sequence names, taken through layers."""
+
+    layers: tuple[Layer, ...]
+    """What comes after the hidden states, always in full precision."""
+
+    backbone: Backbone | None = None
+    """What computes the hidden states, where the model's files do not name it."""
+
+
+Readout = Classify | Answer | Embed | EmbedEach
 
 
 class Backend(Protocol):
@@ -52,6 +129,26 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free the device's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunsOn:
+    """Where and how a model runs, decided: nothing in it is "auto"."""
+
+    backend: str
+    """"torch", "onnx" or "openvino"."""
+
+    device: str
+    """"cpu", "cuda:0" or the like."""
+
+    dtype: str
+    """The number format of the model's body: "float32", "bfloat16" or the like."""
+
+
+class PlacedBackend(Backend, Protocol):
+    """A backend that says where it runs."""
+
+    runs_on: RunsOn
 
 
 class OutOfMemory(Exception):

@@ -11,34 +11,23 @@ from typing import TypeVar
 
 from resift.errors import InvalidInput
 from resift.scoring.catalog.embeddings import EMBEDDINGS
+from resift.scoring.catalog.heads import HEADED
+from resift.scoring.catalog.late import LATE
+from resift.scoring.catalog.listwise import LISTWISE
 from resift.scoring.catalog.pairs import PAIRS
 from resift.scoring.catalog.prompts import PROMPTED
 from resift.scoring.catalog.rows import Row
+from resift.scoring.facts import NON_COMMERCIAL
 from resift.settings import hint
 
 Value = TypeVar("Value")
 
-ROWS: dict[str, Row] = {**PAIRS, **PROMPTED, **EMBEDDINGS}
+ROWS: dict[str, Row] = {**PAIRS, **PROMPTED, **HEADED, **EMBEDDINGS, **LATE, **LISTWISE}
 
 # Models that are well known and cannot be read by what is built here, with what to do instead.
-_LISTWISE = "it reads all documents at once, so its scores are not per document"
-_LAYERWISE = "its layers answer one by one, by code of its own"
 UNSUITABLE: dict[str, str] = {
-    "jinaai/jina-reranker-v3": _LISTWISE,
-    "jinaai/jina-reranker-v3.5": _LISTWISE,
-    "jinaai/jina-reranker-m0": "it reads pictures as well, by code of its own",
-    "BAAI/bge-reranker-v2-minicpm-layerwise": _LAYERWISE,
-    "BAAI/bge-reranker-v2.5-gemma2-lightweight": _LAYERWISE,
-}
-
-# Licences that forbid commercial use.
-NON_COMMERCIAL: dict[str, str] = {
-    "jinaai/jina-reranker-v2-base-multilingual": "CC-BY-NC-4.0",
-    "zeroentropy/zerank-1": "CC-BY-NC-4.0",
-    "zeroentropy/zerank-2": "CC-BY-NC-4.0",
-    "ContextualAI/ctxl-rerank-v2-instruct-multilingual-1b": "CC-BY-NC-SA-4.0",
-    "ContextualAI/ctxl-rerank-v2-instruct-multilingual-2b": "CC-BY-NC-SA-4.0",
-    "ContextualAI/ctxl-rerank-v2-instruct-multilingual-6b": "CC-BY-NC-SA-4.0",
+    "jinaai/jina-colbert-v2": "it counts positions by rotations, by code of its own",
+    "BAAI/bge-reranker-v2.5-gemma2-lightweight": "it leaves out tokens and layers on its way, by code of its own",
 }
 
 

@@ -42,7 +42,7 @@ _QWEN3 = Prompt(
     negative="no",
 )
 
-_BGE_GEMMA = Prompt(
+BGE_LLM = Prompt(
     pieces=("A: {query}", "\n", "B: {document}", "\n", "{instruction}"),
     instruction="Given a query A and a passage B, determine whether the passage contains an answer to the query by "
     "providing a prediction of either 'Yes' or 'No'.",
@@ -51,13 +51,52 @@ _BGE_GEMMA = Prompt(
     max_length_covers="texts and tail",
 )
 
+# special tokens stand between the texts, so that one piece gives the ids of several
+_ZERANK = Prompt(
+    pieces=("<|im_start|>system\n{query}<|im_end|>\n<|im_start|>user\n{document}", _CHAT_TAIL),
+    positive="Yes",
+)
+_ZERANK_2 = Prompt(
+    pieces=(
+        (
+            "<|im_start|>system\n<query>{query}</query>\n<instruction>{instruction}</instruction><|im_end|>\n"
+            "<|im_start|>user\n{document}"
+        ),
+        _CHAT_TAIL,
+    ),
+    without_instruction=_ZERANK.pieces[0],
+    positive="Yes",
+)
+
+_CONTEXTUAL_HEAD = (
+    "Check whether a given document contains information helpful to answer the query.\n"
+    "<Document> {document}\n<Query> {query}"
+)
+_CONTEXTUAL = Prompt(
+    pieces=(_CONTEXTUAL_HEAD + " {instruction} ??",),
+    without_instruction=_CONTEXTUAL_HEAD + " ??",
+    positive="!",  # token 0 of some of their vocabularies, and not of all
+)
+
+_ZERANK_1_ROW = PromptRow(_ZERANK, max_length=40960, spread=5.0)
+_ZERANK_2_ROW = PromptRow(_ZERANK_2, max_length=40960, spread=5.0)
+_CONTEXTUAL_ROW = PromptRow(_CONTEXTUAL, max_length=32768, framed=True, answer=0)
 _QWEN3_RERANKER = PromptRow(_QWEN3, max_length=8192, sigmoid=True)
 
 PROMPTED: dict[str, PromptRow] = {
-    "BAAI/bge-reranker-v2-gemma": PromptRow(_BGE_GEMMA, max_length=512),
+    "BAAI/bge-reranker-v2-gemma": PromptRow(BGE_LLM, max_length=512),
     "mixedbread-ai/mxbai-rerank-base-v2": PromptRow(_MXBAI_V2, max_length=8192, shift=4.5),
     "mixedbread-ai/mxbai-rerank-large-v2": PromptRow(_MXBAI_V2, max_length=8192, shift=6.0),
     "Qwen/Qwen3-Reranker-0.6B": _QWEN3_RERANKER,
     "Qwen/Qwen3-Reranker-4B": _QWEN3_RERANKER,
     "Qwen/Qwen3-Reranker-8B": _QWEN3_RERANKER,
+    "zeroentropy/zerank-1": _ZERANK_1_ROW,
+    "zeroentropy/zerank-1-reranker": _ZERANK_1_ROW,
+    "zeroentropy/zerank-1-small": _ZERANK_1_ROW,
+    "zeroentropy/zerank-1-small-reranker": _ZERANK_1_ROW,
+    "zeroentropy/zerank-2": _ZERANK_2_ROW,
+    "zeroentropy/zerank-2-reranker": _ZERANK_2_ROW,
+    "ContextualAI/ctxl-rerank-v2-instruct-multilingual-1b": _CONTEXTUAL_ROW,
+    "ContextualAI/ctxl-rerank-v2-instruct-multilingual-2b": _CONTEXTUAL_ROW,
+    "ContextualAI/ctxl-rerank-v2-instruct-multilingual-6b": _CONTEXTUAL_ROW,
 }

@@ -65,12 +65,15 @@ class LogitScale:
     shift: float = 0.0
     """What the authors subtract before the sigmoid."""
 
+    spread: float = 1.0
+    """What they divide by after that."""
+
     def apply(self, logits: NDArray[np.float32], normalize: bool | None) -> Scores:
         """Return the scores; in double precision, so that confident ones stay apart."""
         exact = logits.astype(np.float64)
         if normalize is False or (normalize is None and not self.sigmoid_by_default):
             return exact
-        return sigmoid(exact - self.shift)
+        return sigmoid((exact - self.shift) / self.spread)
 
 
 def sigmoid(numbers: Scores) -> Scores:

@@ -8,7 +8,8 @@ from resift.errors import InvalidInput
 from resift.scoring.backends import Outputs
 from resift.scoring.families import Prepared, Scores
 from resift.scoring.families.vectors import Embedded, VectorCache
-from resift.scoring.planning import Tokens
+from resift.scoring.families.windows import Windows, best_of
+from resift.scoring.planning import Ids, Tokens
 from resift.tokenizing import TextEncoder
 
 
@@ -17,7 +18,8 @@ class EmbeddingModel:
     Scores by cosine, or by dot product where the authors compare so.
 
     The instruction goes in front of the query. Document vectors are kept by content, so that documents which come back
-    for the next query are not read again.
+    for the next query are not read again. With windows a long document has several vectors, each with the instruction
+    in front, and the one that is closest to the query counts.
     """
 
     instructable = True
@@ -33,6 +35,7 @@ class EmbeddingModel:
         query_instruction: str = "",
         document_instruction: str = "",
         cache: VectorCache | None = None,
+        windows: Windows | None = None,
     ) -> None:
         self.max_length = max_length
         self._encoder = encoder
@@ -42,6 +45,7 @@ class EmbeddingModel:
             raise InvalidInput(f"max_length={max_length} leaves no room for a text; use at least 8")
         self._typed = typed and self._frame.typed
         self._instructions = query_instruction, document_instruction
+        self._windows = windows
         self._cache = VectorCache() if cache is None else cache
         self.bounded = cosine
 
@@ -52,8 +56,12 @@ class EmbeddingModel:
         known = {key: found for key in keys if (found := self._cache.get(key)) is not None}
         new = {key: for_documents + text for key, text in zip(keys, documents, strict=True) if key not in known}
         asked = (for_query if instruction is None else instruction) + query
-        sequences, was_cut = self._read([asked, *new.values()])
-        cut = {key: found.truncated for key, found in known.items()} | dict(zip(new, was_cut[1:], strict=True))
+        first, *others = self._encoder.encode_many([asked, *new.values()])
+        windows = [[first[: self._room]], *self._spread(others)]
+        counts = [len(several) for several in windows]
+        sequences = [self._frame_around(ids) for several in windows for ids in several]
+        was_cut = [self._windows is None and len(ids) > self._room for ids in others]
+        cut = {key: found.truncated for key, found in known.items()} | dict(zip(new, was_cut, strict=True))
         # without special tokens, a blank text is no token at all: nothing to read, and no direction to compare
         read = [place for place, sequence in enumerate(sequences) if len(sequence)]
 
@@ -62,10 +70,11 @@ class EmbeddingModel:
                 return _scaled(np.zeros(len(keys)), normalize)
             vectors = np.zeros((len(sequences), outputs.shape[1]), dtype=np.float32)
             vectors[read] = outputs
-            for key, vector in zip(new, vectors[1:], strict=True):
-                known[key] = Embedded(vector.copy(), cut[key])
+            asking, *found = np.split(vectors, np.cumsum(counts[:-1]))
+            for key, several in zip(new, found, strict=True):
+                known[key] = Embedded(several.copy(), cut[key])
                 self._cache.put(key, known[key])
-            return _similarity(vectors[0], [known[key] for key in keys], normalize)
+            return _similarity(asking[0], [known[key] for key in keys], normalize)
 
         return Prepared(
             [sequences[place] for place in read],
@@ -74,18 +83,22 @@ class EmbeddingModel:
             tokens=sum(map(len, sequences)),
         )
 
-    def _read(self, texts: list[str]) -> tuple[list[Tokens], list[bool]]:
-        encoded = self._encoder.encode_many(texts)
-        sequences = [self._frame.put_around(ids[: self._room]) for ids in encoded]
-        types = [self._frame.types_around(ids[: self._room]) if self._typed else None for ids in encoded]
-        cut = [len(ids) > self._room for ids in encoded]
-        return [Tokens(ids, kinds) for ids, kinds in zip(sequences, types, strict=True)], cut
+    def _spread(self, documents: list[Ids]) -> list[list[Ids]]:
+        """Return what is read of each document."""
+        if self._windows is None or all(len(ids) <= self._room for ids in documents):
+            return [[ids[: self._room]] for ids in documents]
+        instruction = self._encoder.encode(self._instructions[1])
+        return [self._windows.spread_behind(instruction, ids, self._room) for ids in documents]
+
+    def _frame_around(self, ids: Ids) -> Tokens:
+        return Tokens(self._frame.put_around(ids), self._frame.types_around(ids) if self._typed else None)
 
 
 def _similarity(query: Outputs, documents: list[Embedded], normalize: bool | None) -> Scores:
-    """Return the dot product with each document's vector; the cosine, where the model gives vectors of length 1."""
-    matrix = np.stack([document.vector for document in documents])
-    return _scaled((matrix @ query).astype(np.float64), normalize)
+    """Return the dot product with the closest vector of each document; the cosine, where they are of length 1."""
+    matrix = np.concatenate([document.vectors for document in documents])
+    counts = [len(document.vectors) for document in documents]
+    return _scaled(best_of(matrix @ query, counts).astype(np.float64), normalize)
 
 
 def _scaled(scores: Scores, normalize: bool | None) -> Scores:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from resift.errors import InvalidInput
 from resift.scoring.families import LogitScale, Prepared
+from resift.scoring.families.windows import Windows, best_of
 from resift.scoring.planning import Ids, Tokens
 from resift.tokenizing import TextEncoder, cut_longest_first, cut_second_only
 
@@ -20,7 +21,8 @@ class PairCrossEncoder:
     Reads `[CLS] query [SEP] document [SEP]`, or whatever frame the tokenizer declares.
 
     Under `longest_first` the longer text gives way, as in transformers. Under `only_second` the query may fill three
-    quarters of the length and only the document gives way, as in FlagEmbedding.
+    quarters of the length and only the document gives way, as in FlagEmbedding. With windows a document never gives
+    way: one that would have to is read in several, beside a query that leaves it half of the room, or a quarter.
     """
 
     instructable = False
@@ -36,6 +38,7 @@ class PairCrossEncoder:
         scale: LogitScale,
         typed: bool,
         query_prompt: str = "",
+        windows: Windows | None = None,
     ) -> None:
         self.max_length = max_length
         self._encoder = encoder
@@ -46,6 +49,11 @@ class PairCrossEncoder:
         # what each text may keep before they share the room
         self._query_room = max_length * 3 // 4 if truncation == "only_second" else None
         self._document_room = max_length if truncation == "only_second" else None
+        self._query_beside_windows = self._room * 3 // 4 if truncation == "only_second" else self._room // 2
+        self._windows = windows
+        if windows is not None and windows.longest_query is not None:
+            bound = windows.longest_query - encoder.single_frame().size
+            self._query_room = bound if self._query_room is None else min(bound, self._query_room)
         self._cut = _CUTS[truncation]
         self._query_prompt = query_prompt
         self._scale = scale
@@ -55,18 +63,31 @@ class PairCrossEncoder:
         """Make one call ready."""
         first = self._encoder.encode(self._query_prompt + query)[: self._query_room]
         seconds = self._encoder.encode_many(documents)
-        pairs = [self._shorten(first, second[: self._document_room]) for second in seconds]
-        sequences = [self._join(*pair) for pair in pairs]
+        shortened = [self._shorten(first, second[: self._document_room]) for second in seconds]
+        cut = [len(kept) < len(second) for (_, kept), second in zip(shortened, seconds, strict=True)]
+        pairs = [[pair] for pair in shortened]
+        if self._windows is not None:
+            pairs = [
+                self._spread(first, second, self._windows) if was_cut else pair
+                for pair, second, was_cut in zip(pairs, seconds, cut, strict=True)
+            ]
+            cut = []
+        sequences = [self._join(*pair) for several in pairs for pair in several]
+        counts = [len(several) for several in pairs]
         return Prepared(
             sequences,
-            finish=lambda outputs, normalize: self._scale.apply(outputs[:, 0], normalize),
-            cut=[len(kept) < len(second) for (_, kept), second in zip(pairs, seconds, strict=True)],
+            finish=lambda outputs, normalize: self._scale.apply(best_of(outputs[:, 0], counts), normalize),
+            cut=cut,
             tokens=sum(map(len, sequences)),
         )
 
     def _shorten(self, first: Ids, second: Ids) -> tuple[Ids, Ids]:
         keep_first, keep_second = self._cut(len(first), len(second), self._room)
         return first[:keep_first], second[:keep_second]
+
+    def _spread(self, first: Ids, second: Ids, windows: Windows) -> list[tuple[Ids, Ids]]:
+        kept = first[: self._query_beside_windows]
+        return [(kept, window) for window in windows.spread(second, self._room - len(kept))]
 
     def _join(self, first: Ids, second: Ids) -> Tokens:
         types = self._frame.types_around(first, second) if self._typed else None

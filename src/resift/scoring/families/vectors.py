@@ -1,4 +1,4 @@
-"""Document vectors kept by content: the same text is embedded once, within a bound of memory."""
+"""Vectors of documents kept by content: the same text is read once, within a bound of memory."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -9,16 +9,18 @@ from numpy.typing import NDArray
 
 from resift.forking import Lock
 
-Vector = NDArray[np.float32]
+Vectors = NDArray[np.float32]  # (vectors, width)
 _DEFAULT_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
-    """The vector of a text, and whether the text had to be cut for it."""
+    """The vectors of a text, one or several, and whether the text had to be cut for them."""
 
-    vector: Vector
+    vectors: Vectors
     truncated: bool
+    windows: tuple[int, ...] = ()
+    """How many vectors each of several windows has, where a vector is of a token."""
 
 
 class VectorCache:
@@ -44,11 +46,11 @@ class VectorCache:
             return found
 
     def put(self, key: bytes, embedded: Embedded) -> None:
-        """Keep a vector, and forget those that were not asked for the longest."""
+        """Keep the vectors of a text, and forget those that were not asked for the longest."""
         with self._lock:
             replaced = self._kept.pop(key, None)
-            self._bytes += embedded.vector.nbytes - (replaced.vector.nbytes if replaced else 0)
+            self._bytes += embedded.vectors.nbytes - (replaced.vectors.nbytes if replaced else 0)
             self._kept[key] = embedded
             while self._bytes > self._max_bytes:
                 _, forgotten = self._kept.popitem(last=False)
-                self._bytes -= forgotten.vector.nbytes
+                self._bytes -= forgotten.vectors.nbytes

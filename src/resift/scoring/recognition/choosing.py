@@ -3,7 +3,19 @@
 from resift.checkpoint import Checkpoint
 from resift.errors import ModelUnsupported
 from resift.scoring.catalog import find_row, row_of
-from resift.scoring.catalog.rows import EmbeddingRow, PairRow, PromptRow, Row
+from resift.scoring.catalog.rows import (
+    ChainRow,
+    EmbeddingRow,
+    LateRow,
+    ListwiseRow,
+    PairRow,
+    PromptRow,
+    Row,
+    TemplateRow,
+)
+from resift.scoring.recognition.chains import ends_in_scores
+from resift.scoring.recognition.late import is_late
+from resift.scoring.recognition.listwise import is_listwise
 from resift.scoring.recognition.saved import longest_of, modules_of, prompts_of, unknown_chain
 from resift.settings import Prompt
 
@@ -22,6 +34,14 @@ def choose_row(checkpoint: Checkpoint, like: str | Prompt | None) -> Row:
 def _row_by_files(checkpoint: Checkpoint) -> Row:
     modules = modules_of(checkpoint)
     architecture = (checkpoint.config.get("architectures") or [""])[0]
+    if is_late(checkpoint):
+        return LateRow()
+    if is_listwise(checkpoint):
+        return ListwiseRow()
+    if modules[1:] == ["LogitScore"]:
+        return TemplateRow()
+    if modules[1:2] == ["Pooling"] and ends_in_scores(checkpoint):
+        return ChainRow(max_length=longest_of(checkpoint))
     if modules[1:2] == ["Pooling"]:
         return EmbeddingRow(prompts_of(checkpoint).get("query", ""), max_length=longest_of(checkpoint))
     if len(modules) > 1:

@@ -6,6 +6,8 @@ from resift.scoring.backends import Classify
 from resift.scoring.catalog.rows import PairRow
 from resift.scoring.families import LogitScale
 from resift.scoring.families.pair import PairCrossEncoder
+from resift.scoring.families.windows import windows_for
+from resift.scoring.recognition.gte import gte_backbone
 from resift.scoring.recognition.recognised import Recognised
 from resift.scoring.recognition.saved import (
     default_prompt_of,
@@ -38,5 +40,6 @@ def recognise_pair(checkpoint: Checkpoint, row: PairRow, settings: Settings) -> 
         scale=LogitScale(sigmoid_by_default=sigmoid),
         typed=is_typed(checkpoint),
         query_prompt=default_prompt_of(checkpoint) if checkpoint.file("modules.json") else "",
+        windows=windows_for(settings.long_documents, row.windows),
     )
-    return Recognised(family, Classify(), half_of(checkpoint))
+    return Recognised(family, Classify(gte_backbone(checkpoint)), half_of(checkpoint))

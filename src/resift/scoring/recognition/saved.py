@@ -56,6 +56,18 @@ def default_prompt_of(checkpoint: Checkpoint) -> str:
     return prompts_of(checkpoint).get(str(saved.get("default_prompt_name")), "")
 
 
+def special_tokens_of(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return what a model's special tokens are written as, by the names of their parts."""
+    saved = {**saved_json(checkpoint, "special_tokens_map.json"), **saved_json(checkpoint, "tokenizer_config.json")}
+    texts = {name: _text_of(token) for name, token in saved.items() if name.endswith("_token")}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _text_of(token: object) -> str | None:
+    text = token.get("content") if isinstance(token, Mapping) else token
+    return text if isinstance(text, str) else None
+
+
 def says_sigmoid(checkpoint: Checkpoint) -> bool:
     """Read the activation that a cross-encoder's authors saved; a sigmoid, where they saved none."""
     config = checkpoint.config
@@ -90,6 +102,14 @@ def max_length_of(checkpoint: Checkpoint, settings: Settings, default: int) -> i
     if settings.max_length > most:
         raise InvalidInput(f"max_length={settings.max_length} is more than {checkpoint.name} can read, {most} tokens")
     return settings.max_length
+
+
+def refuse_windows(checkpoint: Checkpoint, settings: Settings) -> None:
+    """Refuse to read long documents in windows, for a kind of model that cannot."""
+    if settings.long_documents == "window":
+        raise InvalidInput(
+            f"{checkpoint.name} cannot read documents in windows; leave long_documents out, or say 'truncate'"
+        )
 
 
 def longest_of(checkpoint: Checkpoint) -> int:

@@ -76,9 +76,13 @@ class RankerHooks:
             count *= 2
         raise SkipTest(f"{_MOST_DOCUMENTS} documents are ranked too quickly to tell; long_documents may return more")
 
+    def compares_documents(self, ranker: Ranker) -> bool:
+        """Say whether a ranker's scores depend on the other documents of the call, and on their order."""
+        return bool(getattr(ranker, "listwise", False) if self.listwise is None else self.listwise)
+
     def require_pointwise(self, ranker: Ranker) -> None:
         """Skip what does not hold for a ranker whose scores depend on the other documents."""
-        if getattr(ranker, "listwise", False) if self.listwise is None else self.listwise:
+        if self.compares_documents(ranker):
             raise SkipTest("its scores depend on the other documents of the call")
 
     def same(self, one: float, other: float) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from resift.checkpoint import Checkpoint
 from resift.errors import MissingDependency
-from resift.scoring.backends import Backend, Readout
+from resift.scoring.backends import PlacedBackend, Readout
 from resift.scoring.planning import Batch
 
 
@@ -16,13 +16,13 @@ def check_torch(model: str, devices: Sequence[str]) -> None:
         _opening(model).pick_device(device)
 
 
-def open_torch(checkpoint: Checkpoint, readout: Readout, sample: Batch, **how: Any) -> Backend:
+def open_torch(checkpoint: Checkpoint, readout: Readout, sample: Batch, **how: Any) -> PlacedBackend:
     """
     Load a model onto one device; `how` is what `opening.open_backend` takes.
 
     `sample` is what a model of unknown make is tried on.
     """
-    backend: Backend = _opening(checkpoint.name).open_backend(checkpoint, readout, sample, **how)
+    backend: PlacedBackend = _opening(checkpoint.name).open_backend(checkpoint, readout, sample, **how)
     return backend
 
 

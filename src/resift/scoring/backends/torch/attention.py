@@ -165,16 +165,15 @@ def _joined(states: torch.Tensor, pieces: Sequence[Bounds]) -> torch.Tensor:
 
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sight: Sight) -> torch.Tensor:
+    bounded = sight.reach is not None and sight.reach < key.shape[1] - 1
+    causal = sight.causal and query.shape[1] > 1
+    if _by_products(query, key, sight):
+        return _attend_by_products(query, key, value, _visible(query, key, sight) if bounded or causal else None, sight)
     if query.shape[0] != key.shape[0]:
         key, value = (states.repeat_interleave(query.shape[0] // states.shape[0], dim=0) for states in (key, value))
     if sight.softcap:
         return _attend_capped(query, key, value, _visible(query, key, sight), sight)
-    bounded = sight.reach is not None and sight.reach < key.shape[1] - 1
-    causal = sight.causal and query.shape[1] > 1
     continued = causal and query.shape[1] != key.shape[1]
-    short = key.shape[1] <= _SHORT
-    if short and not causal and not bounded and query.dtype == torch.bfloat16 and not query.is_cuda:
-        return _attend_by_products(query, key, value, sight)
     gathered = scaled_dot_product_attention(
         query[None],  # without this dimension, torch takes a slower way on a CPU
         key[None],
@@ -186,12 +185,21 @@ def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sight: 
     return gathered[0]
 
 
-def _attend_by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sight: Sight) -> torch.Tensor:
-    """Do in three steps what the fused kernel does more slowly in bfloat16 on a CPU."""
-    unread = query.new_empty(1)
-    weights = torch.baddbmm(unread, query, key.transpose(1, 2), beta=0, alpha=sight.scaling)
+def _by_products(query: torch.Tensor, key: torch.Tensor, sight: Sight) -> bool:
+    """Whether three plain steps are faster than the fused kernel: in bfloat16 on a CPU."""
+    return query.dtype == torch.bfloat16 and not query.is_cuda and key.shape[1] <= _SHORT and not sight.softcap
+
+
+def _attend_by_products(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, visible: torch.Tensor | None, sight: Sight
+) -> torch.Tensor:
+    heads, count, width = query.shape
+    together = query.reshape(len(key), -1, width)  # heads that share keys ask as one, so no key is copied for them
+    weights = torch.baddbmm(query.new_empty(1), together, key.transpose(1, 2), beta=0, alpha=sight.scaling)
+    if visible is not None:
+        weights.view(heads, count, -1).masked_fill_(~visible, -torch.inf)
     torch.softmax(weights, dim=-1, out=weights)  # in place: fresh memory would cost more than the sums
-    return torch.bmm(weights, value)
+    return torch.bmm(weights, value).view(heads, count, -1)
 
 
 def _visible(query: torch.Tensor, key: torch.Tensor, sight: Sight) -> torch.Tensor:

@@ -13,15 +13,18 @@ from torch import nn
 from torch.nn.functional import embedding, layer_norm
 
 from resift.checkpoint import Checkpoint
-from resift.scoring.backends import Answer, Embed, Readout
+from resift.scoring.backends import Answer, Embed, EmbedEach, Readout
 from resift.scoring.backends.torch.attention import Sight, attend
+from resift.scoring.backends.torch.flash_names import by_plain_names
 from resift.scoring.backends.torch.linears import linear
 from resift.scoring.backends.torch.packing import Packed, Positions, Segments
+from resift.scoring.backends.torch.places import PlaceReader
 from resift.scoring.backends.torch.readouts import VectorReader
 from resift.scoring.backends.torch.running import Reader
 from resift.scoring.backends.torch.weights import read_weights
 
 Weights = Mapping[str, torch.Tensor]
+Taken = dict[str, torch.Tensor]  # whoever lays a weight out anew takes it out, so that no layer is held twice
 
 _ROBERTAS = frozenset({"roberta", "xlm-roberta", "camembert"})
 
@@ -33,11 +36,18 @@ def open_bert(
     brings_code = trust_remote_code and checkpoint.config.get("auto_map")
     if isinstance(readout, Answer) or brings_code or not _fits(checkpoint.config):
         return None
-    weights = read_weights(checkpoint, dtype=dtype, device=device)
+    weights = by_plain_names(read_weights(checkpoint, dtype=dtype, device=device))
     name = "roberta" if checkpoint.config["model_type"] in _ROBERTAS else "bert"
     backbone = {key.removeprefix(f"{name}."): weight for key, weight in weights.items()}
     try:
-        reader = VectorReader(readout) if isinstance(readout, Embed) else BertHead(weights, *_HEAD_NAMES[name])
+        reader: Reader
+        if isinstance(readout, EmbedEach):
+            reader = PlaceReader(readout, checkpoint, device)
+        elif isinstance(readout, Embed):
+            reader = VectorReader(readout, checkpoint, device)
+        else:
+            reader = BertHead(weights, *_HEAD_NAMES[name])
+        del weights  # the body's are let go one by one
         return BertBody(checkpoint.config, backbone), reader
     except KeyError:
         return None  # whoever loads it next says what is missing
@@ -58,8 +68,8 @@ class BertBody:
 
     padded = alone = False
 
-    def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
-        """Take the weights of the backbone, by their names inside it."""
+    def __init__(self, config: Mapping[str, Any], weights: Taken) -> None:
+        """Take the weights of the backbone, by their names inside it, out of the mapping."""
         counts_from_padding = config["model_type"] in _ROBERTAS
         padding = config.get("pad_token_id")
         self.positions = Positions((1 if padding is None else int(padding)) if counts_from_padding else None)
@@ -88,7 +98,7 @@ class BertBody:
 class _Layer:
     """One layer: what each asking row gathers from the states that it may look at, then the two products."""
 
-    def __init__(self, weights: Weights, name: str, *, heads: int, epsilon: float) -> None:
+    def __init__(self, weights: Taken, name: str, *, heads: int, epsilon: float) -> None:
         self._heads = heads
         self._ask = _product(weights, f"{name}.attention.self.query")
         self._offer = _product(weights, f"{name}.attention.self.key", f"{name}.attention.self.value")
@@ -107,9 +117,9 @@ class _Layer:
         return self._norm(asking + self._narrow(self._widen(asking)))
 
 
-def _product(weights: Weights, *names: str, gelu: bool = False) -> nn.Module:
+def _product(weights: Taken, *names: str, gelu: bool = False) -> nn.Module:
     """Return the linear layer of that name, or of several side by side."""
-    weight, bias = (torch.cat([weights[f"{name}.{kind}"] for name in names]) for kind in ("weight", "bias"))
+    weight, bias = (torch.cat([weights.pop(f"{name}.{kind}") for name in names]) for kind in ("weight", "bias"))
     return linear(weight, bias, gelu=gelu)
 
 

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.nn.functional import gelu
 
-_TOKENS, _WIDTH = 512, 768  # a usual batch of a usual model
-_ROUNDS = 7
+_TOKENS, _WIDTH = 256, 768  # enough of a usual model to tell
+_ROUNDS = 11
+_TIE = 1.1  # within this the prepacked layer is taken, because it also saves the pass that applies GELU
 
 
 class PlainLinear(nn.Module):
@@ -79,13 +80,14 @@ def prepacking_pays(dtype: torch.dtype) -> bool:
             right = torch.allclose(prepacked(states), plain(states), rtol=2e-2, atol=2e-1)
         except (AttributeError, RuntimeError):  # no such operator, or not for this type
             return False
-        return right and _fastest(prepacked, states) < _fastest(plain, states)
+        if not right:
+            return False
+        # in turns, so that whatever else the machine does hits both alike
+        rounds = [(_seconds(prepacked, states), _seconds(plain, states)) for _ in range(_ROUNDS)]
+    return min(one for one, _ in rounds) < _TIE * min(other for _, other in rounds)
 
 
-def _fastest(layer: nn.Module, states: torch.Tensor) -> float:
-    def once() -> float:
-        start = time.perf_counter()
-        layer(states)
-        return time.perf_counter() - start
-
-    return min(once() for _ in range(_ROUNDS))
+def _seconds(layer: nn.Module, states: torch.Tensor) -> float:
+    start = time.perf_counter()
+    layer(states)
+    return time.perf_counter() - start

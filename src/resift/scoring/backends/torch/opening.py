@@ -1,18 +1,26 @@
 """Open a checkpoint as a torch backend: which device, which format, which forward pass."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from resift.checkpoint import Checkpoint
 from resift.errors import ModelUnsupported
-from resift.scoring.backends import Backend, Readout
+from resift.scoring.backends import PlacedBackend, Readout
 from resift.scoring.backends.torch.bert import open_bert
+from resift.scoring.backends.torch.deberta import open_deberta
+from resift.scoring.backends.torch.decoder import open_decoder
 from resift.scoring.backends.torch.devices import default_batch_tokens, is_out_of_memory, pick_device, pick_dtype
-from resift.scoring.backends.torch.running import TorchBackend
+from resift.scoring.backends.torch.running import Body, Reader, TorchBackend
 from resift.scoring.backends.torch.transformers_models import open_model
 from resift.scoring.planning import Batch
 
 logger = logging.getLogger("resift")
+
+Opened = tuple[Body, Reader] | None
+
+# Each says None to what is not its own.
+_OWN_PASSES: tuple[Callable[..., Opened], ...] = (open_bert, open_deberta, open_decoder)
 
 
 def open_backend(
@@ -25,13 +33,14 @@ def open_backend(
     half: str,
     max_batch_tokens: int | None,
     trust_remote_code: bool,
-) -> Backend:
+) -> PlacedBackend:
     """Load a model onto one device."""
     where = pick_device(device)
     kind = pick_dtype(dtype, where, half)
     how: dict[str, Any] = {"device": where, "dtype": kind, "trust_remote_code": trust_remote_code}
     try:
-        body, reader = open_bert(checkpoint, readout, **how) or open_model(checkpoint, readout, sample, **how)
+        opened = (open_ours(checkpoint, readout, **how) for open_ours in _OWN_PASSES)
+        body, reader = next(filter(None, opened), None) or open_model(checkpoint, readout, sample, **how)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -41,4 +50,4 @@ def open_backend(
         ) from error
     logger.info("%s loaded on %s in %s, %s", checkpoint.name, where, kind, "padded" if body.padded else "packed")
     most = max_batch_tokens or default_batch_tokens(where, checkpoint.config, kind)
-    return TorchBackend(body, reader, device=where, max_batch_tokens=most)
+    return TorchBackend(body, reader, device=where, dtype=kind, max_batch_tokens=most)

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from resift.scoring.planning import Batch, Ids
+from resift.scoring.planning import Batch, Ids, Tokens
 
 Bounds = tuple[int, int]
+_FIRST: Ids = np.zeros(1, dtype=np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,14 @@ class Packed:
     firsts: torch.Tensor  # (sequences,) where each sequence of the batch begins
     lasts: torch.Tensor  # (sequences,) where it ends
     owners: tuple[int, ...]  # the segment of each sequence
+    sequences: Sequence[Tokens]
+
+    @cached_property
+    def places(self) -> torch.Tensor:
+        """The rows that the sequences name to be read, in their order; the first of one that names none."""
+        starts = [self.segments.bounds[owner][0] for owner in self.owners]
+        named = [start + _read(sequence) for start, sequence in zip(starts, self.sequences, strict=True)]
+        return _move(np.concatenate(named), self.segments.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +112,9 @@ def pack(batch: Batch, positions: Positions, device: torch.device) -> Packed:
     for at, sequence in enumerate(batch.sequences):
         prefix_at = batch.prefix_of[at] if batch.prefix_of else None
         if prefix_at is not None and prefix_at not in placed:
-            placed[prefix_at] = layout.place(batch.prefixes[prefix_at])
+            placed[prefix_at] = layout.place(Tokens(batch.prefixes[prefix_at]))
         parent = None if prefix_at is None else placed[prefix_at]
-        owners.append(layout.place(sequence.ids, sequence.types, parent, offset=len(batch.prefix(at))))
+        owners.append(layout.place(sequence, parent, offset=len(batch.prefix(at))))
     bounds = layout.bounds
     return Packed(
         ids=_move(np.concatenate(layout.ids), device),
@@ -115,6 +124,7 @@ def pack(batch: Batch, positions: Positions, device: torch.device) -> Packed:
         firsts=_move(np.array([bounds[at][0] for at in owners]), device),
         lasts=_move(np.array([bounds[at][1] - 1 for at in owners]), device),
         owners=tuple(owners),
+        sequences=batch.sequences,
     )
 
 
@@ -129,14 +139,24 @@ class _Layout:
         self.bounds: list[Bounds] = []
         self.keys: list[tuple[Bounds, ...]] = []
 
-    def place(self, ids: Ids, types: Ids | None = None, parent: int | None = None, *, offset: int = 0) -> int:
+    def place(self, sequence: Tokens, parent: int | None = None, *, offset: int = 0) -> int:
+        ids, types = sequence.ids, sequence.types
         start = self.bounds[-1][1] if self.bounds else 0
+        seen = start + len(ids) - sequence.unseen
         self.ids.append(ids)
         self.types.append(np.zeros_like(ids) if types is None else types)
         self.positions.append(self._positions.count(ids, offset))
-        self.bounds.append((start, start + len(ids)))
+        self.bounds.append((start, seen))
         self.keys.append((self.bounds[-1],) if parent is None else (self.bounds[parent], self.bounds[-1]))
-        return len(self.bounds) - 1
+        segment = len(self.bounds) - 1
+        if sequence.unseen:  # a segment of their own, which looks at what the others look at
+            self.bounds.append((seen, start + len(ids)))
+            self.keys.append(self.keys[-1])
+        return segment
+
+
+def _read(sequence: Tokens) -> Ids:
+    return _FIRST if sequence.read is None else sequence.read
 
 
 def _move(column: NDArray[np.integer], device: torch.device, dtype: torch.dtype = torch.int64) -> torch.Tensor:

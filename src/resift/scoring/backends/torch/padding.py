@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import torch
 
-from resift.scoring.backends.torch.packing import Packed, Positions
+from resift.scoring.backends.torch.packing import Bounds, Packed, Positions
 
 
 class PaddedBody:
@@ -25,7 +25,7 @@ class PaddedBody:
         states = self._backbone(**inputs).last_hidden_state
         hidden = states.new_zeros(len(packed.ids), states.shape[-1])
         for at, (segment, skipped) in enumerate(spans):
-            start, end = packed.segments.bounds[segment]
+            start, end = _own(packed, at, segment)
             hidden[start:end] = states[at, skipped : skipped + end - start]
         return cast("torch.Tensor", hidden if rows is None else hidden[rows])
 
@@ -62,11 +62,11 @@ class LogitsReader:
 def _pad(packed: Packed, model: Any) -> tuple[dict[str, torch.Tensor], list[tuple[int, int]]]:
     """Return a model's inputs, and for each row its segment with the length of the prefix in front of it."""
     spans = [(segment, _prefix_length(packed, segment)) for segment in packed.owners]
-    columns = {"input_ids": packed.ids, "token_type_ids": packed.types, "attention_mask": torch.ones_like(packed.ids)}
+    columns = {"input_ids": packed.ids, "token_type_ids": packed.types, "attention_mask": _seen(packed)}
     padding = {"input_ids": getattr(model.config, "pad_token_id", None) or 0}
     inputs = {
         name: torch.nn.utils.rnn.pad_sequence(
-            [torch.cat(list(_pieces(column, packed, segment))) for segment, _ in spans],
+            [torch.cat(list(_pieces(column, packed, at))) for at in range(len(spans))],
             batch_first=True,
             padding_value=padding.get(name, 0),
         )
@@ -93,6 +93,21 @@ def _prefix_length(packed: Packed, segment: int) -> int:
     return sum(end - start for start, end in packed.segments.keys[segment][:-1])
 
 
-def _pieces(column: torch.Tensor, packed: Packed, segment: int) -> Iterator[torch.Tensor]:
-    for start, end in packed.segments.keys[segment]:
+def _own(packed: Packed, at: int, segment: int) -> Bounds:
+    """Return where a sequence's own tokens lie, those that nobody looks at behind the others."""
+    start, end = packed.segments.bounds[segment]
+    return start, end + packed.sequences[at].unseen
+
+
+def _seen(packed: Packed) -> torch.Tensor:
+    seen = torch.ones_like(packed.ids)
+    for segment, sequence in zip(packed.owners, packed.sequences, strict=True):
+        end = packed.segments.bounds[segment][1]
+        seen[end : end + sequence.unseen] = 0
+    return seen
+
+
+def _pieces(column: torch.Tensor, packed: Packed, at: int) -> Iterator[torch.Tensor]:
+    segment = packed.owners[at]
+    for start, end in (*packed.segments.keys[segment][:-1], _own(packed, at, segment)):
         yield column[start:end]

@@ -9,17 +9,27 @@ import torch
 from resift.checkpoint import Checkpoint
 from resift.errors import MissingDependency, ModelNotFound, ModelUnsupported
 from resift.forking import Lock
-from resift.scoring.backends import Answer, Classify, Embed, Readout
+from resift.scoring.backends import Answer, Backbone, Classify, Embed, EmbedEach, Readout
 
 # transformers changes process-wide defaults while it builds a model, so one is built at a time
 _BUILDING = Lock()
 
-_AUTO_CLASSES = {Classify: "AutoModelForSequenceClassification", Answer: "AutoModelForCausalLM", Embed: "AutoModel"}
+_AUTO_CLASSES = {
+    Classify: "AutoModelForSequenceClassification",
+    Answer: "AutoModelForCausalLM",
+    Embed: "AutoModel",
+    EmbedEach: "AutoModel",
+}
 
 
 def build(checkpoint: Checkpoint, readout: Readout, *, dtype: torch.dtype, trust_remote_code: bool) -> Any:
     """Load the weights into the class that transformers has for the purpose, and miss none of them."""
     checkpoint.weights()  # says what is missing or damaged, before transformers says less
+    if checkpoint.config.get("position_embedding_type") == "alibi" and not trust_remote_code:
+        raise ModelUnsupported(
+            f"{checkpoint.name} tells positions apart by ALiBi, which transformers has no code for; run its ONNX "
+            "graph, backend='onnx', if it has one"
+        )
     try:
         import transformers
     except ImportError as error:
@@ -33,6 +43,7 @@ def build(checkpoint: Checkpoint, readout: Readout, *, dtype: torch.dtype, trust
                 local_files_only=True,
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
+                **_stand_in(transformers, getattr(readout, "backbone", None)),
             )
         except (ValueError, KeyError, ImportError, AttributeError) as error:
             raise ModelUnsupported(_unsupported(checkpoint, error)) from error
@@ -40,14 +51,31 @@ def build(checkpoint: Checkpoint, readout: Readout, *, dtype: torch.dtype, trust
             raise ModelNotFound(
                 f"{checkpoint.name}: its weights cannot be read; download it again ({error})"
             ) from error
-    unread = ("pooler.",) if isinstance(readout, Embed) else ()
+    unread = ("pooler.",) if isinstance(readout, Embed | EmbedEach) else ()
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(unread))
     if missing:
         raise ModelUnsupported(
             f"{checkpoint.name} has no weights for {', '.join(missing[:3])}: its head was never trained, so its scores "
             "would be random; use a reranker, or the model as an embedding model"
         )
+    if not getattr(model.config, "is_causal", True):
+        _look_both_ways(model)
     return model.eval().requires_grad_(False)
+
+
+def _look_both_ways(model: Any) -> None:
+    """Tell each layer what the configuration says, which transformers itself reads only where it makes masks."""
+    for module in model.modules():
+        if hasattr(module, "is_causal"):
+            module.is_causal = False
+
+
+def _stand_in(transformers: Any, backbone: Backbone | None) -> dict[str, Any]:
+    """Return what makes transformers build another architecture than a model's files name."""
+    if backbone is None:
+        return {}
+    config = transformers.AutoConfig.for_model(backbone.model_type, **backbone.config)
+    return {"config": config, "key_mapping": dict(backbone.renamed)}
 
 
 def _unsupported(checkpoint: Checkpoint, error: Exception) -> str:

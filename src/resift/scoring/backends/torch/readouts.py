@@ -1,13 +1,15 @@
 """What is read from a model's hidden states: the logit of a head, the logits of two tokens, or a vector."""
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn.functional import normalize
 
+from resift.checkpoint import Checkpoint
 from resift.scoring.backends import Answer, Embed
+from resift.scoring.backends.torch.heads import Head
 from resift.scoring.backends.torch.packing import Packed
 
 
@@ -41,7 +43,7 @@ class HeadReader:
     authors do after it is done here as well.
     """
 
-    def __init__(self, model: Any, *, last: bool) -> None:
+    def __init__(self, model: Any, pooling: Literal["first", "last", "mean"]) -> None:
         backbone, name = model.base_model, model.base_model_prefix
         self._handed = _Handed()
         setattr(model, name, self._handed)
@@ -55,15 +57,18 @@ class HeadReader:
         if self._model.config.pad_token_id is None:
             self._model.config.pad_token_id = -1  # some heads insist on one; here nothing is padded
         self._id = 0 if self._model.config.pad_token_id != 0 else 1
-        self._last = last
+        self._pooling = pooling
 
-    def rows(self, packed: Packed) -> torch.Tensor:
-        """Return the row of each sequence that the head is trained on."""
-        return packed.lasts if self._last else packed.firsts
+    def rows(self, packed: Packed) -> torch.Tensor | None:
+        """Return the row of each sequence that the head is trained on, unless it is the mean of all."""
+        return {"first": packed.firsts, "last": packed.lasts}.get(self._pooling)
 
     def read(self, hidden: torch.Tensor, packed: Packed) -> torch.Tensor:
         """Return what the head says: (sequences, labels)."""
-        states = hidden.float()[:, None]  # (sequences, 1, width): each a sequence of the one token that is read
+        states = hidden.float()
+        if self._pooling == "mean":
+            states = torch.segment_reduce(states, "mean", lengths=_lengths(packed), axis=0)
+        states = states[:, None]  # (sequences, 1, width): each a sequence of the one token that is read
         self._handed.give(states, None if self._pooler is None else self._pooler(states))
         ids = torch.full((len(states), 1), self._id, device=states.device)
         logits: torch.Tensor = self._model(input_ids=ids).logits
@@ -88,10 +93,11 @@ class _Handed(nn.Module):
 
 
 class VectorReader:
-    """Reads one vector per sequence, pooled from its hidden states."""
+    """Reads one vector per sequence, pooled from its hidden states and taken through layers."""
 
-    def __init__(self, embed: Embed) -> None:
+    def __init__(self, embed: Embed, checkpoint: Checkpoint, device: torch.device) -> None:
         self._embed = embed
+        self._head = Head(embed.layers, checkpoint, device)
 
     def rows(self, packed: Packed) -> torch.Tensor | None:
         """Return one row of each sequence, where pooling needs no more."""
@@ -101,11 +107,11 @@ class VectorReader:
         """Return the vectors: (sequences, width)."""
         states = hidden.float()
         if self.rows(packed) is None:
-            lengths = torch.tensor([end - start for start, end in packed.segments.bounds], device=states.device)
+            lengths = _lengths(packed)
             states = torch.cat(
                 [self._pool(pooling, states, packed, lengths=lengths) for pooling in self._embed.pooling], dim=1
             )
-        states = states[:, : self._embed.width]
+        states = self._head(states)[:, : self._embed.width]
         return normalize(states, dim=-1) if self._embed.normalize else states
 
     def _pool(self, pooling: str, states: torch.Tensor, packed: Packed, *, lengths: torch.Tensor) -> torch.Tensor:
@@ -118,3 +124,7 @@ class VectorReader:
         weights = torch.cat([torch.arange(1, length + 1, device=states.device) for length in lengths.tolist()])
         totals = lengths * (lengths + 1) / 2
         return torch.segment_reduce(states * weights[:, None], "sum", lengths=lengths, axis=0) / totals[:, None]
+
+
+def _lengths(packed: Packed) -> torch.Tensor:
+    return torch.tensor([end - start for start, end in packed.segments.bounds], device=packed.ids.device)

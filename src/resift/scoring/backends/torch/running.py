@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from resift.scoring.backends import OutOfMemory, Outputs
+from resift.scoring.backends import OutOfMemory, Outputs, RunsOn
 from resift.scoring.backends.torch.devices import is_out_of_memory
 from resift.scoring.backends.torch.packing import Packed, Positions, pack
 from resift.scoring.planning import Batch
@@ -41,8 +41,17 @@ class Reader(Protocol):
 class TorchBackend:
     """One model on one device: a body and what is read from it."""
 
-    def __init__(self, body: Body, reader: Reader, *, device: torch.device, max_batch_tokens: int) -> None:
+    def __init__(
+        self,
+        body: Body,
+        reader: Reader,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        max_batch_tokens: int,
+    ) -> None:
         self.padded = body.padded
+        self.runs_on = RunsOn("torch", str(device), str(dtype).removeprefix("torch."))
         self.max_batch_tokens = max_batch_tokens
         self._parts: tuple[Body, Reader] | None = (body, reader)
         self._device = device

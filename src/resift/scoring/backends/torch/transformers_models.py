@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -9,12 +10,13 @@ import torch
 
 from resift.checkpoint import Checkpoint
 from resift.errors import ModelUnsupported
-from resift.scoring.backends import Answer, Classify, Embed, Readout
+from resift.scoring.backends import Answer, Classify, Embed, EmbedEach, Readout
 from resift.scoring.backends.torch.attention import IMPLEMENTATION, UnknownAttention, packed_attention
 from resift.scoring.backends.torch.devices import is_out_of_memory
 from resift.scoring.backends.torch.linears import prepack_linears
 from resift.scoring.backends.torch.packing import Packed, Positions
 from resift.scoring.backends.torch.padding import LogitsReader, PaddedBody, PaddedClassifier, takes_types, vocabulary_of
+from resift.scoring.backends.torch.places import PlaceReader
 from resift.scoring.backends.torch.pretrained import build
 from resift.scoring.backends.torch.readouts import AnswerReader, HeadReader, VectorReader
 from resift.scoring.backends.torch.running import Body, Reader, read
@@ -24,7 +26,12 @@ logger = logging.getLogger("resift")
 
 # packed runs of these are held equal to the plain ones by the project's own tests
 _ENCODERS, _DECODERS = {"bert", "xlm-roberta", "roberta", "camembert"}, {"qwen2", "qwen3", "gemma"}
-_PROVEN = {Classify: _ENCODERS | _DECODERS, Answer: _DECODERS, Embed: _ENCODERS}
+_PROVEN = {
+    Classify: _ENCODERS | _DECODERS | {"modernbert", "gte"},
+    Answer: _DECODERS | {"mistral"},
+    Embed: _ENCODERS | {"granite", "llama", "modernbert", "qwen2", "qwen3"},
+    EmbedEach: _ENCODERS | {"qwen3"},
+}
 
 
 class TransformersBody:
@@ -71,30 +78,39 @@ def open_model(
     cannot pass for a rounded one: it runs packed if it then says the same as the authors' own code does one sequence at
     a time, else padded, if that is the same, else one sequence at a time.
     """
+    asked = _Asked(readout, checkpoint)
     model = build(checkpoint, readout, dtype=dtype, trust_remote_code=trust_remote_code)
     own_code = not type(model).__module__.startswith("transformers.")
     if model.config.model_type in _PROVEN[type(readout)] and not own_code:
-        return _packed(model.to(device), readout, frugal=True)
+        return _packed(model.to(device), asked, frugal=True)
     full = dtype == torch.float32
     tried = model if full else build(checkpoint, readout, dtype=torch.float32, trust_remote_code=trust_remote_code)
     with torch.inference_mode():
-        how = _try(tried.to(device), readout, sample)
+        how = _try(tried.to(device), asked, sample)
     del tried
     if how == "packed":
-        return _packed(model.to(device), readout, frugal=False)
-    body, reader = _plain(model.to(device), readout)
+        return _packed(model.to(device), asked, frugal=False)
+    body, reader = _plain(model.to(device), asked)
     body.alone = how == "alone"
     return body, reader
 
 
-def _try(model: Any, readout: Readout, sample: Batch) -> Literal["packed", "padded", "alone"]:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is read of a model, and the files that hold the weights that reading takes."""
+
+    readout: Readout
+    checkpoint: Checkpoint
+
+
+def _try(model: Any, asked: _Asked, sample: Batch) -> Literal["packed", "padded", "alone"]:
     """Return the fastest way in which a model says what it says plainly, one sequence at a time."""
     attention = model.config._attn_implementation
-    plain = _plain(model, readout)
+    plain = _plain(model, asked)
     expected = torch.cat([read(*plain, alone, device=model.device) for alone in sample.apart()])
-    if isinstance(readout, Answer):
-        _require_plain_projection(model, readout, sample, expected=expected)
-    reason = _why_not_packed(model, readout, sample, expected=expected)
+    if isinstance(asked.readout, Answer):
+        _require_plain_projection(model, asked.readout, sample, expected=expected)
+    reason = _why_not_packed(model, asked, sample, expected=expected)
     if reason is None:
         return "packed"
     logger.info("%s runs padded: %s", model.name_or_path, reason)
@@ -106,9 +122,9 @@ def _try(model: Any, readout: Readout, sample: Batch) -> Literal["packed", "padd
     return "padded" if same else "alone"
 
 
-def _why_not_packed(model: Any, readout: Readout, sample: Batch, *, expected: torch.Tensor) -> str | None:
+def _why_not_packed(model: Any, asked: _Asked, sample: Batch, *, expected: torch.Tensor) -> str | None:
     try:
-        found = read(*_packed(model, readout, frugal=False), sample, device=model.device)
+        found = read(*_packed(model, asked, frugal=False), sample, device=model.device)
     except Exception as error:  # whatever foreign code trips over, it cannot run packed
         if is_out_of_memory(error):
             raise
@@ -116,13 +132,13 @@ def _why_not_packed(model: Any, readout: Readout, sample: Batch, *, expected: to
     return None if _agree(expected, found) else "packed, it would say something else"
 
 
-def _plain(model: Any, readout: Readout) -> tuple[PaddedBody | PaddedClassifier, Reader]:
-    if isinstance(readout, Classify):
+def _plain(model: Any, asked: _Asked) -> tuple[PaddedBody | PaddedClassifier, Reader]:
+    if isinstance(asked.readout, Classify):
         return PaddedClassifier(model), LogitsReader()
-    return PaddedBody(model.base_model, _positions(model.base_model)), _reader(model, readout)
+    return PaddedBody(model.base_model, _positions(model.base_model)), _reader(model, asked)
 
 
-def _packed(model: Any, readout: Readout, *, frugal: bool) -> tuple[Body, Reader]:
+def _packed(model: Any, asked: _Asked, *, frugal: bool) -> tuple[Body, Reader]:
     """
     Return the model with our attention; raise where its own cannot be replaced.
 
@@ -134,20 +150,25 @@ def _packed(model: Any, readout: Readout, *, frugal: bool) -> tuple[Body, Reader
         raise UnknownAttention("its attention cannot be replaced")
     AttentionInterface.register(IMPLEMENTATION, packed_attention)
     model.set_attn_implementation(IMPLEMENTATION)
-    reader = _reader(model, readout)
+    reader = _reader(model, asked)
     prepack_linears(model.base_model, frugal=frugal)
     return TransformersBody(model.base_model, _positions(model.base_model)), reader
 
 
-def _reader(model: Any, readout: Readout) -> Reader:
+def _reader(model: Any, asked: _Asked) -> Reader:
     from transformers.modeling_layers import GenericForSequenceClassification
 
+    readout = asked.readout
     if isinstance(readout, Answer):
         softcap = getattr(model.config, "final_logit_softcapping", None)
         return AnswerReader(model.get_output_embeddings(), readout, softcap=softcap)
     if isinstance(readout, Embed):
-        return VectorReader(readout)
-    return HeadReader(model, last=isinstance(model, GenericForSequenceClassification))
+        return VectorReader(readout, asked.checkpoint, model.device)
+    if isinstance(readout, EmbedEach):
+        return PlaceReader(readout, asked.checkpoint, model.device)
+    if isinstance(model, GenericForSequenceClassification):
+        return HeadReader(model, "last")
+    return HeadReader(model, "mean" if getattr(model.config, "classifier_pooling", None) == "mean" else "first")
 
 
 def _positions(backbone: Any) -> Positions:

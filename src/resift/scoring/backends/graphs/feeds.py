@@ -9,20 +9,10 @@ from numpy.typing import NDArray
 
 from resift.checkpoint import Checkpoint
 from resift.errors import ModelUnsupported
-from resift.scoring.backends.onnx.sessions import Declared
+from resift.scoring.backends.graphs.contract import Declared, Feed, Lengths
 from resift.scoring.planning import Batch, Tokens
 
-Feed = dict[str, NDArray[Any]]
-Lengths = NDArray[np.int64]
-
 _KNOWN = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
-_KINDS: Mapping[str, type[np.generic]] = {
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(bool)": np.bool_,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +62,7 @@ def _types(sequences: Sequence[Tokens], real: NDArray[np.bool_]) -> NDArray[np.i
 def feeder_for(inputs: Sequence[Declared], checkpoint: Checkpoint) -> Feeder:
     """Return how a checkpoint's graph is fed, or say what it asks for that is not known."""
     model = checkpoint.name
-    unknown = [declared.name for declared in inputs if declared.name not in _KNOWN or declared.type not in _KINDS]
+    unknown = [declared.name for declared in inputs if declared.name not in _KNOWN or declared.kind is None]
     if unknown or "input_ids" not in {declared.name for declared in inputs}:
         raise ModelUnsupported(
             f"the ONNX graph of {model} takes {', '.join(sorted(unknown)) or 'no input_ids'}, which is not known here; "
@@ -86,7 +76,7 @@ def feeder_for(inputs: Sequence[Declared], checkpoint: Checkpoint) -> Feeder:
         )
     padding, size = (checkpoint.config.get(name) for name in ("pad_token_id", "vocab_size"))
     return Feeder(
-        kinds={declared.name: _KINDS[declared.type] for declared in inputs},
+        kinds={declared.name: declared.kind for declared in inputs if declared.kind is not None},
         padding_id=0 if padding is None else int(padding),
         first_position=checkpoint.first_position,
         vocabulary=None if size is None else int(size),

@@ -1,4 +1,4 @@
-"""Open a checkpoint's graph as an onnx backend: which file, which device, and whether its texts may share a batch."""
+"""Open a checkpoint's graph as a backend: which file, what runs it, and whether its texts may share a batch."""
 
 import logging
 from functools import partial
@@ -7,21 +7,12 @@ import numpy as np
 
 from resift.checkpoint import Checkpoint
 from resift.errors import ModelUnsupported, ResiftError
-from resift.scoring.backends import Backend, Readout
-from resift.scoring.backends.onnx.feeds import Feeder, feeder_for
-from resift.scoring.backends.onnx.readouts import Reading, reading_of
-from resift.scoring.backends.onnx.running import OnnxBackend, read
-from resift.scoring.backends.onnx.sessions import (
-    Session,
-    explained,
-    is_on_gpu,
-    is_out_of_memory,
-    open_session,
-    providers_of,
-)
+from resift.scoring.backends import PlacedBackend, Readout, RunsOn
+from resift.scoring.backends.graphs.contract import Runtime, Session
+from resift.scoring.backends.graphs.feeds import Feeder, feeder_for
+from resift.scoring.backends.graphs.readouts import Reading, reading_of
+from resift.scoring.backends.graphs.running import GraphBackend, read
 from resift.scoring.planning import Batch
-
-__all__ = ["open_backend", "providers_of"]
 
 logger = logging.getLogger("resift")
 
@@ -37,51 +28,58 @@ def open_backend(
     readout: Readout,
     sample: Batch,
     *,
+    runtime: Runtime,
     device: str,
     dtype: str,
+    graph: str,
     max_batch_tokens: int | None,
-) -> Backend:
+) -> PlacedBackend:
     """
-    Load a graph onto one device.
+    Load the file of the number format `graph` onto one device, to be run in `dtype`.
 
     The graph is tried on `sample`: where it does not say the same of a text with others as of the text alone, each runs
     alone. A quantised graph does not, because it scales a whole batch by its largest number.
     """
-    path = checkpoint.graph(dtype)
-    opened = partial(open_session, path, device)
+    path = checkpoint.graph(graph)
+    opened = partial(runtime.open, path, device, dtype)
     try:
         session = opened()
-        feeder = feeder_for(session.get_inputs(), checkpoint)
-        reading = reading_of(session.get_outputs(), readout, checkpoint.name)
-        alone = _must_run_alone(session, feeder, reading, sample=sample, slack=_SLACK[dtype])
+        feeder = feeder_for(session.inputs, checkpoint)
+        reading = reading_of(session.outputs, readout, checkpoint.name)
+        alone = _must_run_alone(session, feeder, reading, sample=sample, runtime=runtime, slack=_SLACK[dtype])
     except ResiftError:
         raise
-    except Exception as error:  # its errors share no parent of their own
-        if is_out_of_memory(error):
+    except Exception as error:  # errors of runtimes share no parent of their own
+        if runtime.is_out_of_memory(error):
             raise ModelUnsupported(
                 f"{checkpoint.name} does not fit the memory of {device} in {dtype}; choose a smaller dtype, or the CPU"
             ) from error
-        raise explained(path, error) from error
-    on_gpu = is_on_gpu(session)
-    where, how = "a GPU" if on_gpu else "the CPU", "one text at a time" if alone else "padded"
-    logger.info("%s loaded from %s on %s, %s", checkpoint.name, path.name, where, how)
-    return OnnxBackend(
+        raise runtime.explained(path, error) from error
+    how = "one text at a time" if alone else "padded"
+    logger.info(
+        "%s loaded from %s on %s in %s by %s, %s", checkpoint.name, path.name, session.device, dtype, runtime.name, how
+    )
+    return GraphBackend(
         session,
         feeder,
         reading,
+        runs_on=RunsOn(runtime.name, session.device, dtype),
         open_again=opened,
+        is_out_of_memory=runtime.is_out_of_memory,
         alone=alone,
-        max_batch_tokens=max_batch_tokens or (_GPU_BATCH_TOKENS if on_gpu else _CPU_BATCH_TOKENS),
+        max_batch_tokens=max_batch_tokens or (_CPU_BATCH_TOKENS if session.device == "cpu" else _GPU_BATCH_TOKENS),
     )
 
 
-def _must_run_alone(session: Session, feeder: Feeder, reading: Reading, *, sample: Batch, slack: float) -> bool:
+def _must_run_alone(
+    session: Session, feeder: Feeder, reading: Reading, *, sample: Batch, runtime: Runtime, slack: float
+) -> bool:
     """Whether a graph says something else of a text when others are in the batch, or cannot take others at all."""
     expected = np.concatenate([read(session, feeder, reading, batch=alone) for alone in sample.apart()])
     try:
         found = read(session, feeder, reading, batch=sample)
     except Exception as error:
-        if is_out_of_memory(error):
+        if runtime.is_out_of_memory(error):
             raise
         return True
     return float(np.abs(expected - found).max()) > slack * float(np.abs(expected).max()) + 1e-5

@@ -1,4 +1,4 @@
-"""The onnx backend: lay a batch out, run the graph, read the rows."""
+"""A graph as a backend: lay a batch out, run the graph, read the rows."""
 
 import ctypes
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from collections.abc import Callable
 import numpy as np
 
 from resift.forking import renew_in_child
-from resift.scoring.backends import OutOfMemory, Outputs
-from resift.scoring.backends.onnx.feeds import Feeder
-from resift.scoring.backends.onnx.readouts import Reading
-from resift.scoring.backends.onnx.sessions import Session, is_out_of_memory
+from resift.scoring.backends import OutOfMemory, Outputs, RunsOn
+from resift.scoring.backends.graphs.contract import Session
+from resift.scoring.backends.graphs.feeds import Feeder
+from resift.scoring.backends.graphs.readouts import Reading
 from resift.scoring.planning import Batch
 
 
-class OnnxBackend:
+class GraphBackend:
     """One graph on one device."""
 
     def __init__(
@@ -22,13 +22,16 @@ class OnnxBackend:
         feeder: Feeder,
         reading: Reading,
         *,
+        runs_on: RunsOn,
         open_again: Callable[[], Session],
+        is_out_of_memory: Callable[[Exception], bool],
         alone: bool,
         max_batch_tokens: int,
     ) -> None:
         self.padded = not alone
         self.max_batch_tokens = max_batch_tokens
-        self._open_again = open_again
+        self.runs_on = runs_on
+        self._open_again, self._is_out_of_memory = open_again, is_out_of_memory
         self._feeder, self._reading = feeder, reading
         self._session: Session | None = session
         self._closed = False
@@ -51,7 +54,7 @@ class OnnxBackend:
             batches = [batch] if self.padded else batch.apart()
             return np.concatenate([read(session, self._feeder, self._reading, batch=each) for each in batches])
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not self._is_out_of_memory(error):
                 raise
             message = str(error)
         # only here, outside the handler, is the memory of the failed pass given up
@@ -73,5 +76,4 @@ class OnnxBackend:
 def read(session: Session, feeder: Feeder, reading: Reading, *, batch: Batch) -> Outputs:
     """Run one batch through a graph: (sequences, width)."""
     feed, lengths = feeder.lay_out(batch)
-    (found,) = session.run([reading.output], feed)
-    return reading.rows(found, lengths)
+    return reading.rows(session.run(reading.output, feed), lengths)

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from resift.errors import ModelUnsupported
 from resift.scoring.backends import Classify, Embed, Outputs, Pooling, Readout
-from resift.scoring.backends.onnx.feeds import Lengths
-from resift.scoring.backends.onnx.sessions import Declared
+from resift.scoring.backends.graphs.contract import Declared, Lengths
 
 Hidden = NDArray[np.float32]  # (sequences, tokens, width)
 
@@ -46,18 +45,18 @@ def reading_of(outputs: Sequence[Declared], readout: Readout, model: str) -> Rea
         fitting = [declared for declared in outputs if _is_logit(declared)]
         wanted = "one logit per text, of the shape (texts, 1)"
         names = _LOGITS
-    elif isinstance(readout, Embed):
+    elif isinstance(readout, Embed) and not readout.layers:
         fitting = [declared for declared in outputs if len(declared.shape) == 3]
         wanted = "hidden states, of the shape (texts, tokens, width)"
         names = _HIDDEN
     else:
         raise ModelUnsupported(
-            f"{model} is asked with a prompt, and the onnx backend runs cross-encoders and embedding models only; "
-            "load the original model with backend='torch'"
+            f"{model} is read in a way that no graph is read here: graphs are cross-encoders, or embedding models that "
+            "end with pooling; load the original model with backend='torch'"
         )
     named = [declared for declared in fitting if declared.name in names]
     if len(named or fitting) != 1:
-        there = ", ".join(f"{declared.name} {tuple(declared.shape)}" for declared in outputs)
+        there = ", ".join(f"{declared.name} {declared.shape}" for declared in outputs)
         raise ModelUnsupported(f"the ONNX graph of {model} must give {wanted}; it gives {there}. Choose another model")
     return Reading((named or fitting)[0].name, readout)
 

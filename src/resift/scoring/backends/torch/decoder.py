@@ -1,0 +1,232 @@
+"""
+Qwen2, Qwen3 and Gemma, the language models that rerankers are made of, in a forward pass of our own.
+
+It computes what transformers' does, with the key and value products as one, the two of the feed-forward part as one,
+the last layer only for the rows that are read, no product with the vocabulary, and nothing of transformers imported.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import embedding, gelu, rms_norm, silu
+
+from resift.checkpoint import Checkpoint
+from resift.scoring.backends import Answer, Classify, Readout
+from resift.scoring.backends.torch.attention import Sight, attend
+from resift.scoring.backends.torch.linears import linear
+from resift.scoring.backends.torch.packing import Packed, Positions, Segments
+from resift.scoring.backends.torch.readouts import AnswerReader
+from resift.scoring.backends.torch.running import Reader
+from resift.scoring.backends.torch.weights import read_weights
+
+Weights = dict[str, torch.Tensor]  # whoever takes one in takes it out, so that no weight is held twice
+Step = Callable[[torch.Tensor], torch.Tensor]
+
+_ACTIVATIONS: dict[str, tuple[str, Step]] = {
+    "qwen2": ("silu", silu),
+    "qwen3": ("silu", silu),
+    "gemma": ("gelu_pytorch_tanh", partial(gelu, approximate="tanh")),
+}
+_NEEDED = {"qwen2": (), "qwen3": ("head_dim",), "gemma": ("head_dim",)}  # what has a default that no file says
+_UNKNOWN = ("quantization_config", "use_sliding_window", "use_bidirectional_attention", "partial_rotary_factor")
+
+
+def open_decoder(
+    checkpoint: Checkpoint, readout: Readout, *, device: torch.device, dtype: torch.dtype, trust_remote_code: bool
+) -> tuple["DecoderBody", Reader] | None:
+    """Load a model of this kind; None where it is of another, or its files are not as expected."""
+    config = checkpoint.config
+    known = isinstance(readout, Answer) or (isinstance(readout, Classify) and readout.backbone is None)
+    brings_code = trust_remote_code and config.get("auto_map")
+    if not known or brings_code or not _fits(config):
+        return None
+    read = read_weights(checkpoint, dtype=dtype, device=device)
+    weights = {name.removeprefix("model."): weight for name, weight in read.items()}
+    del read
+    try:
+        reader = (
+            AnswerReader(_output(config, weights), readout, softcap=None)
+            if isinstance(readout, Answer)
+            else LastTokenHead(weights.pop("score.weight"))
+        )
+        return DecoderBody(config, weights), reader
+    except KeyError:
+        return None  # whoever loads it next says what is missing
+
+
+def _fits(config: Mapping[str, Any]) -> bool:
+    """Whether a model's configuration asks for nothing but what is done here, and leaves nothing to defaults."""
+    kind = str(config.get("model_type"))
+    if kind not in _ACTIVATIONS or any(config.get(name) for name in _UNKNOWN):
+        return False
+    activations = {config.get(name) for name in ("hidden_act", "hidden_activation")} - {None}
+    return (
+        activations == {_ACTIVATIONS[kind][0]}
+        and config.get("is_causal", True) is True
+        and set(config.get("layer_types") or ()) <= {"full_attention"}
+        and _base_of(config) is not None
+        and all(config.get(name) for name in ("num_key_value_heads", "rms_norm_eps", *_NEEDED[kind]))
+    )
+
+
+def _base_of(config: Mapping[str, Any]) -> float | None:
+    """Return the base of the rotations, where they are the plain ones."""
+    asked: Mapping[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    plain = asked.get("rope_type", asked.get("type", "default")) == "default" and "partial_rotary_factor" not in asked
+    base = asked.get("rope_theta", config.get("rope_theta"))
+    return float(base) if plain and base else None
+
+
+def _output(config: Mapping[str, Any], weights: Weights) -> nn.Linear:
+    """Return what turns states into logits: for many models, the table of their words."""
+    tied = config.get("tie_word_embeddings", config["model_type"] == "gemma")
+    weight = weights["embed_tokens.weight"] if tied else weights.pop("lm_head.weight")
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    return layer
+
+
+class DecoderBody:
+    """Packed tokens in, hidden states out."""
+
+    padded = alone = False
+    positions = Positions()
+
+    def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
+        """Take the weights of the backbone, by their names inside it, out of the mapping."""
+        self._words = weights.pop("embed_tokens.weight")
+        self.vocabulary = len(self._words)
+        shape = _Shape.read(config)
+        # in the number format of the model, rounded as its authors round it
+        self._widening = torch.tensor(shape.hidden**0.5).to(self._words) if shape.gemma else None
+        base = _base_of(config)
+        assert base is not None
+        self._rates = 1.0 / base ** (torch.arange(0, shape.width, 2, device=self._words.device).float() / shape.width)
+        self._layers = [_Layer(weights, f"layers.{at}", shape) for at in range(int(config["num_hidden_layers"]))]
+        self._norm = shape.norm(weights, "norm")
+
+    def __call__(self, packed: Packed, rows: torch.Tensor | None) -> torch.Tensor:
+        """Return the hidden states of `rows`, one per sequence, or of every token."""
+        states = embedding(packed.ids, self._words)
+        if self._widening is not None:
+            states = states * self._widening
+        angles = packed.positions[:, None].float() * self._rates
+        turn = _Turn(*(wave.to(states.dtype)[:, None] for wave in (angles.cos(), angles.sin())))
+        for layer in self._layers[:-1]:
+            states = layer(states, turn, packed.segments)
+        segments = packed.segments if rows is None else packed.segments.narrowed(packed.owners)
+        return self._norm(self._layers[-1](states, turn, segments, rows=rows))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What all layers of a model have in common."""
+
+    kind: str
+    hidden: int
+    heads: int
+    key_heads: int
+    width: int
+    epsilon: float
+    attention_bias: bool
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> "_Shape":
+        hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
+        return cls(
+            kind=config["model_type"],
+            hidden=hidden,
+            heads=heads,
+            key_heads=int(config["num_key_value_heads"]),
+            width=int(config.get("head_dim") or hidden // heads),
+            epsilon=float(config["rms_norm_eps"]),
+            attention_bias=bool(config.get("attention_bias")),
+        )
+
+    @property
+    def gemma(self) -> bool:
+        return self.kind == "gemma"
+
+    def norm(self, weights: Weights, name: str) -> Step:
+        """Return the normalisation of that name; Gemma's weights count from 1, in full precision."""
+        weight = weights.pop(f"{name}.weight")
+        if not self.gemma:
+            return lambda states: rms_norm(states, weight.shape, weight, self.epsilon)
+        exact = 1.0 + weight.float()
+        return lambda states: rms_norm(states.float(), exact.shape, exact, self.epsilon).to(states.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """The rotation of each row by its position."""
+
+    cosines: torch.Tensor  # (rows, 1, half of a head's width)
+    sines: torch.Tensor
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        first, second = states.chunk(2, dim=-1)
+        return torch.cat(
+            (first * self.cosines - second * self.sines, second * self.cosines + first * self.sines), dim=-1
+        )
+
+    def of(self, rows: torch.Tensor) -> "_Turn":
+        return _Turn(self.cosines[rows], self.sines[rows])
+
+
+class _Layer:
+    """One layer: what each asking row gathers from itself and the rows before it, then the gated products."""
+
+    def __init__(self, weights: Weights, name: str, shape: _Shape) -> None:
+        attention, biased = f"{name}.self_attn", shape.kind == "qwen2" or shape.attention_bias
+        self._shape = shape
+        self._sight = Sight(scaling=shape.width**-0.5, causal=True)
+        self._norm = shape.norm(weights, f"{name}.input_layernorm")
+        self._ask = _product(weights, f"{attention}.q_proj", biased=biased)
+        self._offer = _product(weights, f"{attention}.k_proj", f"{attention}.v_proj", biased=biased)
+        self._take_in = _product(weights, f"{attention}.o_proj", biased=shape.attention_bias and shape.kind != "qwen2")
+        norms = [f"{attention}.{part}_norm" for part in "qk"] if shape.kind == "qwen3" else []
+        self._head_norms = [shape.norm(weights, norm) for norm in norms]
+        self._wide_norm = shape.norm(weights, f"{name}.post_attention_layernorm")
+        self._widen = _product(weights, f"{name}.mlp.gate_proj", f"{name}.mlp.up_proj")
+        self._narrow = _product(weights, f"{name}.mlp.down_proj")
+        self._activate = _ACTIVATIONS[shape.kind][1]
+
+    def __call__(
+        self, states: torch.Tensor, turn: _Turn, segments: Segments, *, rows: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        normed = self._norm(states)
+        key, value = self._offer(normed).unflatten(1, (2, self._shape.key_heads, -1)).unbind(1)
+        key = turn(self._head_norms[1](key) if self._head_norms else key)
+        if rows is not None:
+            states, normed, turn = states[rows], normed[rows], turn.of(rows)
+        query = self._ask(normed).unflatten(1, (self._shape.heads, -1))
+        query = turn(self._head_norms[0](query) if self._head_norms else query)
+        states = states + self._take_in(attend(query, key, value, segments, self._sight).flatten(1))
+        gate, wide = self._widen(self._wide_norm(states)).chunk(2, dim=-1)
+        narrowed: torch.Tensor = self._narrow(self._activate(gate).mul_(wide))
+        return states + narrowed
+
+
+def _product(weights: Weights, *names: str, biased: bool = False) -> nn.Module:
+    """Return the linear layer of that name, or of several side by side."""
+    weight = torch.cat([weights.pop(f"{name}.weight") for name in names])
+    return linear(weight, torch.cat([weights.pop(f"{name}.bias") for name in names]) if biased else None)
+
+
+class LastTokenHead:
+    """Reads the logit of a head that is one product with the last token's state, in full precision."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        self._weight = weight.float()
+
+    def rows(self, packed: Packed) -> torch.Tensor:
+        """Return the last row of each sequence."""
+        return packed.lasts
+
+    def read(self, hidden: torch.Tensor, packed: Packed) -> torch.Tensor:
+        """Return the logits: (sequences, labels)."""
+        return nn.functional.linear(hidden.float(), self._weight)

@@ -1,0 +1,278 @@
+"""Long documents that are read in windows: nothing of them is left out, and the best window counts."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import resift
+import tiny
+from resift.adapting import Reranker
+from resift.checkpoint import open_checkpoint
+from resift.errors import InvalidInput
+from resift.scoring.families import Prepared
+from resift.scoring.families.windows import Windows, best_of, windows_for
+from resift.scoring.recognition.saved import refuse_windows
+from resift.settings import Settings
+from resift.tokenizing import TextEncoder
+
+LIMIT = 64
+DOCUMENTS = list(tiny.DOCUMENTS)
+QWEN3 = "Qwen/Qwen3-Reranker-0.6B"
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "longest first": ("bert-cross", {"max_length": LIMIT}),
+    "only second": ("xlmr-cross", {"max_length": LIMIT, "like": "BAAI/bge-reranker-base"}),
+    "prompted": ("qwen3", {"max_length": 128, "like": QWEN3}),
+    "piece by piece": ("qwen2", {"max_length": 64, "like": "mixedbread-ai/mxbai-rerank-base-v2"}),
+    "embedding": ("bert-embedding", {"max_length": LIMIT}),
+}
+SAME = 1e-5
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Callable[..., Path]:
+    return lambda kind, **config: tiny.build(kind, tmp_path / kind, **config)
+
+
+def _prepared(ranker: resift.LocalRanker, query: str, documents: Sequence[str]) -> Prepared:
+    return ranker._hold.family.prepare(query, documents, None)  # noqa: SLF001 - what the model is fed
+
+
+def _whole(prepared: Prepared) -> list[list[int]]:
+    return [[*prepared.prefix.tolist(), *sequence.ids.tolist()] for sequence in prepared.sequences]
+
+
+# the rule
+
+
+@given(
+    length=st.integers(0, 400),
+    room=st.integers(1, 60),
+    overlap=st.none() | st.integers(0, 100),
+)
+def test_no_token_is_left_out(length: int, room: int, overlap: int | None) -> None:
+    """Windows are pieces of the text in order, all full where there are several, and together they are all of it."""
+    ids = np.arange(length, dtype=np.int32)
+    windows = Windows(overlap=overlap).spread(ids, room)
+
+    assert {int(token) for window in windows for token in window} == set(range(length))
+    for window in windows:
+        assert len(window) == min(length, room)
+        assert not len(window) or np.array_equal(window, np.arange(window[0], window[-1] + 1))
+    starts = [int(window[0]) for window in windows if len(window)]
+    assert starts == sorted(set(starts))
+
+
+@given(room=st.integers(8, 60), overlap=st.none() | st.integers(0, 100), length=st.integers(100, 400))
+def test_neighbours_share_tokens(room: int, overlap: int | None, length: int) -> None:
+    """A window begins with the end of the one before it: as many tokens as was said, a quarter of it at most."""
+    windows = Windows(overlap=overlap).spread(np.arange(length, dtype=np.int32), room)
+    wanted = room // 8 if overlap is None else min(overlap, room // 4)
+
+    shared = [int(left[-1] - right[0] + 1) for left, right in pairwise(windows)]
+    assert shared[:-1] == [wanted] * (len(shared) - 1)
+    assert shared[-1] >= wanted  # the last window is full, and so shares more
+
+
+@given(st.lists(st.lists(st.floats(-5, 5), min_size=1, max_size=4), min_size=1, max_size=8))
+def test_the_best_window_counts(documents: list[list[float]]) -> None:
+    """A document's number is the largest among its windows'."""
+    numbers = np.array([number for several in documents for number in several])
+
+    assert best_of(numbers, [len(several) for several in documents]).tolist() == list(map(max, documents))
+
+
+def test_the_caller_decides_then_the_authors() -> None:
+    """A caller's word goes before what the authors do; where neither says anything, documents are cut."""
+    own = Windows(overlap=80)
+    assert windows_for(None) is None
+    assert windows_for("truncate", own) is None
+    assert windows_for("window") == Windows()
+    assert windows_for(None, own) is windows_for("window", own) is own
+
+
+# in every family
+
+
+@pytest.mark.parametrize(("kind", "options"), MODELS.values(), ids=MODELS)
+def test_a_document_scores_as_its_best_window(kind: str, options: dict[str, Any], build: Callable[..., Path]) -> None:
+    """A long document's score is the best that the model gives any of its windows alone."""
+    directory = build(kind)
+    with resift.load(directory, long_documents="window", device="cpu", normalize=False, **options) as ranker:
+        alone = [_best_alone(ranker, document, vectors=kind == "bert-embedding") for document in DOCUMENTS]
+        together = ranker.score(tiny.QUERY, DOCUMENTS)
+
+    assert together == pytest.approx([best for best, _ in alone], abs=SAME)
+    assert sum(windows > 1 for _, windows in alone) >= 2
+
+
+def _best_alone(ranker: resift.LocalRanker, document: str, *, vectors: bool) -> tuple[float, int]:
+    """Run each window in a batch of its own; return the best number, and how many windows there are."""
+    prepared = _prepared(ranker, tiny.QUERY, [document])
+    submit = ranker._hold.submit  # noqa: SLF001 - the windows themselves are nobody's documents
+    rows = [submit([sequence], prepared.prefix).result()[0] for sequence in prepared.sequences]
+    numbers = [float(row @ rows[0]) for row in rows[1:]] if vectors else [float(row[0]) for row in rows]
+    return max(numbers), len(numbers)
+
+
+@pytest.mark.parametrize(("kind", "options"), MODELS.values(), ids=MODELS)
+def test_every_token_of_a_document_is_read(kind: str, options: dict[str, Any], build: Callable[..., Path]) -> None:
+    """The windows of a document, one after the other without what they share, are all its tokens."""
+    directory = build(kind)
+    document = " ".join(f"On day {day} the panda ate {day % 7 + 9} kilos." for day in range(90))
+    ids = TextEncoder(directory / "tokenizer.json").encode(document).tolist()
+    with resift.load(directory, long_documents="window", device="cpu", **options) as ranker:
+        prepared = _prepared(ranker, tiny.QUERY, [document])
+        windows = _whole(prepared)[1 if kind == "bert-embedding" else 0 :]
+
+    assert len(windows) > 4
+    limit = options["max_length"] + (79 if kind == "qwen2" else 0)  # there it covers the texts, and not the prompt
+    assert max(map(len, windows)) <= limit
+    for at in range(len(ids) - 3):
+        run = ids[at : at + 3]
+        assert any(run == window[start : start + 3] for window in windows for start in range(len(window) - 2)), at
+
+
+@pytest.mark.parametrize(("kind", "options"), MODELS.values(), ids=MODELS)
+def test_what_fits_is_read_as_ever(kind: str, options: dict[str, Any], build: Callable[..., Path]) -> None:
+    """A document that nobody would cut is fed to the model as it is where long ones are cut."""
+    directory = build(kind)
+    with (
+        resift.load(directory, device="cpu", **options) as cutting,
+        resift.load(directory, long_documents="window", device="cpu", **options) as reading,
+    ):
+        for query in (tiny.QUERY, tiny.LONG_QUERY[:300]):
+            for document in DOCUMENTS:
+                expected = _prepared(cutting, query, [document])
+                if not any(expected.cut):
+                    assert _whole(_prepared(reading, query, [document])) == _whole(expected)
+
+
+@pytest.mark.parametrize(("kind", "options"), MODELS.values(), ids=MODELS)
+def test_nothing_is_cut(kind: str, options: dict[str, Any], build: Callable[..., Path]) -> None:
+    """No document counts as truncated, the order of the list stays, and the usage counts every window."""
+    directory = build(kind)
+    with (
+        resift.load(directory, device="cpu", **options) as cutting,
+        resift.load(directory, long_documents="window", device="cpu", **options) as reading,
+    ):
+        cut, read = cutting.rank(tiny.QUERY, DOCUMENTS), reading.rank(tiny.QUERY, DOCUMENTS)
+        again = reading.rank(tiny.QUERY, DOCUMENTS[::-1])
+        many = list(reading.rank_many([(tiny.QUERY, DOCUMENTS), (tiny.LONG_QUERY, DOCUMENTS[:3])]))
+
+    assert cut.truncated >= 2
+    assert read.truncated == 0
+    assert cut.usage is not None
+    assert read.usage is not None
+    assert read.usage.tokens > cut.usage.tokens
+    assert sorted(hit.index for hit in read) == list(range(len(DOCUMENTS)))
+    backwards = {len(DOCUMENTS) - 1 - hit.index: hit.score for hit in again}
+    for hit in read:
+        assert backwards[hit.index] == pytest.approx(hit.score, abs=SAME)
+    assert [hit.score for hit in many[0]] == pytest.approx([hit.score for hit in read], abs=SAME)
+
+
+def test_a_prompt_is_shared_by_all_windows(build: Callable[..., Path]) -> None:
+    """What all prompts of a query begin with is computed once, for all windows of all documents."""
+    with resift.load(build("qwen3"), like=QWEN3, max_length=128, long_documents="window", device="cpu") as ranker:
+        prepared = _prepared(ranker, tiny.QUERY, DOCUMENTS)
+        one_by_one = [score for text in DOCUMENTS for score in ranker.score(tiny.QUERY, [text])]
+        together = ranker.score(tiny.QUERY, DOCUMENTS)
+
+    assert len(prepared.prefix) > 60
+    assert len(prepared.sequences) > len(DOCUMENTS) + 5
+    assert together == pytest.approx(one_by_one, abs=SAME)
+
+
+def test_a_prompt_ends_as_it_should_behind_every_window(build: Callable[..., Path]) -> None:
+    """Whatever stands behind the document in its own piece stands behind each of its windows."""
+    prompt = resift.Prompt(pieces=("Q: {query}\n", "Text: {document}!\nRelevant?"), positive="yes")
+    directory = build("qwen3")
+    encoder = TextEncoder(directory / "tokenizer.json")
+    text = " ".join(f"Day {day}: bamboo." for day in range(60))
+    with resift.load(directory, like=prompt, max_length=64, long_documents="window", device="cpu") as ranker:
+        *others, last = _whole(_prepared(ranker, "panda", [text]))
+    tail = encoder.encode("!\nRelevant?").tolist()
+    whole = encoder.encode(f"Text: {text}!\nRelevant?").tolist()
+
+    assert len(others) > 3
+    assert all(window[-len(tail) :] == tail for window in others)
+    assert last[-20:] == whole[-20:]
+    assert max(map(len, (*others, last))) <= 64
+
+
+def test_a_query_that_leaves_no_room_leaves_documents_cut(build: Callable[..., Path]) -> None:
+    """Where the query is written in the document's piece and fills it, documents are cut, and the ranking says so."""
+    with resift.load(build("qwen3"), like=QWEN3, max_length=256, long_documents="window", device="cpu") as ranker:
+        ranking = ranker.rank(tiny.LONG_QUERY, DOCUMENTS)
+
+    assert ranking.truncated > 0
+
+
+def test_vectors_of_all_windows_are_kept(build: Callable[..., Path]) -> None:
+    """A document that comes back is not read again, however many vectors it has; its instruction is in each window."""
+    directory = build("bert-embedding", prompts={"query": "find: ", "document": "the text says: "})
+    with resift.load(directory, max_length=LIMIT, long_documents="window", device="cpu") as ranker:
+        first = ranker.score(tiny.QUERY, DOCUMENTS)
+        prepared = _prepared(ranker, tiny.QUERY, [DOCUMENTS[-1]])
+        assert len(prepared.sequences) == 1  # the query's
+        assert ranker.score(tiny.QUERY, DOCUMENTS) == first
+        instruction = TextEncoder(directory / "tokenizer.json").encode("the text says: ").tolist()
+        windows = _whole(_prepared(ranker, tiny.QUERY, [DOCUMENTS[-1] + " Indeed."]))[1:]
+
+    assert len(windows) > 2
+    assert all(window[1 : 1 + len(instruction)] == instruction for window in windows)
+
+
+@pytest.mark.parametrize("query", [tiny.QUERY, tiny.LONG_QUERY], ids=["short", "long"])
+def test_jina_reads_chunks(query: str, build: Callable[..., Path]) -> None:
+    """jina-reranker-v2 is read as its authors rerank: a query of 512 tokens at most, chunks that overlap by 80."""
+    directory = build("xlmr-cross", max_position_embeddings=1026)
+    document = " ".join(f"On day {day} the panda ate {day % 7 + 9} kilos of bamboo." for day in range(160))
+    encoder = TextEncoder(directory / "tokenizer.json")
+    asked, body = encoder.encode(query * 3).tolist()[:510], encoder.encode(document).tolist()
+    room = 1024 - len(asked) - 4
+    chunks, start = [], 0
+    while start + room < len(body):
+        chunks.append(body[start : start + room])
+        start += room - 80
+    chunks.append(body[-room:])
+    expected = [[0, *asked, 2, 2, *chunk, 2] for chunk in chunks]
+
+    like = "jinaai/jina-reranker-v2-base-multilingual"
+    with resift.load(directory, like=like, device="cpu") as ranker:
+        found = _whole(_prepared(ranker, query * 3, [document]))
+        ranking = ranker.rank(query * 3, [document, "Panda"])
+    with resift.load(directory, like=like, device="cpu", long_documents="truncate") as ranker:
+        cut = ranker.rank(query * 3, [document, "Panda"])
+
+    assert len(expected) > 1
+    assert found == expected
+    assert ranking.truncated == 0
+    assert cut.truncated == 1
+    assert all(0 < hit.score < 1 for hit in ranking)
+
+
+def test_frameworks_ask_for_windows_too(build: Callable[..., Path]) -> None:
+    """The component of a framework passes the option on, and its scores are those of the ranker."""
+    directory = build("bert-cross")
+    options: dict[str, Any] = {"max_length": LIMIT, "device": "cpu", "long_documents": "window"}
+    reranker = Reranker(directory, **options)
+    places = {place.index: place.score for place in reranker.rank(tiny.QUERY, DOCUMENTS).places}
+    with resift.load(directory, **options) as ranker:
+        expected = ranker.score(tiny.QUERY, DOCUMENTS)
+
+    assert [places[index] for index in range(len(DOCUMENTS))] == pytest.approx(expected, abs=SAME)
+
+
+def test_what_cannot_be_read_in_windows_says_so(build: Callable[..., Path]) -> None:
+    """A kind of model that reads no windows refuses them when it is loaded, and is not silently cut."""
+    checkpoint = open_checkpoint(str(build("qwen3")))
+    refuse_windows(checkpoint, Settings(long_documents="truncate"))
+    with pytest.raises(InvalidInput, match="windows"):
+        refuse_windows(checkpoint, Settings(long_documents="window"))
