@@ -172,8 +172,8 @@ def mxbai_pairs() -> Iterator[Record]:
     checkpoint = Checkpoint("deberta-cross")
     for limit in (512, 64):
         ranker = MXBAI.MxbaiRerankV1(checkpoint.path, device="cpu", max_length=limit)
-        for name in QUERIES:
-            pairs = record_pairs(mxbai_score(ranker, {}), ranker.model, query=QUERIES[name])
+        for query in QUERIES.values():
+            pairs = record_pairs(mxbai_score(ranker, {}), ranker.model, query=query)
             yield {"model": checkpoint.record, "settings": {"max_length": limit}} | pairs
 
 

@@ -39,11 +39,15 @@ class Lexical:
     def prepare(self, query: str, documents: Sequence[str], instruction: str | None) -> Prepared:
         """Score the call; there is nothing left to run."""
         every = list(words(query))
-        texts = [list(map(stem, words(document))) for document in documents]
+        # a document that comes twice is one document: its words are no more common for it, here as behind an endpoint
+        distinct = {document: at for at, document in enumerate(dict.fromkeys(documents))}
+        texts = [list(map(stem, words(document))) for document in distinct]
+        places = [distinct[document] for document in documents]
         found = bm25(list(map(stem, asked_for(every))), texts)
 
         def finish(outputs: Outputs, normalize: bool | None) -> Scores:
-            return found.scores / found.ceiling if normalize and found.ceiling else np.array(found.scores)
+            scores = np.array(found.scores)[places]
+            return scores / found.ceiling if normalize and found.ceiling else scores
 
         return Prepared((), finish, tokens=len(every) + sum(map(len, texts)))
 
