@@ -1,5 +1,6 @@
 """Bulk ranking: shards, files that are whole or not there, and the same bytes whatever happens meanwhile."""
 
+import errno
 import json
 import os
 import pickle
@@ -21,7 +22,7 @@ import tiny
 from resift.bulk import How, Job, LocalExecutor, Names, Scored, Shard, ShardScorer, Tally, run_bulk, source_of
 from resift.bulk.scoring import Advance
 from resift.bulk.sources import JsonlSource, ParquetSource
-from resift.errors import InvalidInput
+from resift.errors import InvalidInput, ScoringFailed
 from resift.testing import FakeRanker
 from resift.types import Cut
 
@@ -46,6 +47,11 @@ def _job(path: str, *, model: Any = "lexical", shard_size: int = 3, how: How | N
     return Job(source_of(path, Names()), opener, opener.model, how or How(), shard_size)
 
 
+def _results(folder: Path) -> list[dict[str, Any]]:
+    parts = sorted(folder.glob("part-*.jsonl"))
+    return [json.loads(line) for part in parts for line in part.read_bytes().splitlines()]
+
+
 def _files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -61,11 +67,7 @@ def rows(tmp_path: Path) -> str:
 def test_each_row_is_ranked_as_alone(rows: str, tmp_path: Path) -> None:
     """The parts together hold each row once, in order, with the ranking that its query has in Python."""
     tally = run_bulk(_job(rows), tmp_path / "out")
-    written = [
-        json.loads(line)
-        for path in sorted((tmp_path / "out").glob("part-*"))
-        for line in path.read_bytes().splitlines()
-    ]
+    written = _results(tmp_path / "out")
 
     assert (tally.rows, tally.shards, tally.done, tally.found, tally.partial) == (20, 7, 20, 0, 0)
     assert [row["id"] for row in written] == [f"q{number}" for number in range(20)]
@@ -134,6 +136,9 @@ class Elsewhere:
         with job.open_ranker() as ranker:
             return str(getattr(ranker, "identity", ""))
 
+    def runs_on(self, job: Job) -> str | None:
+        return None
+
     def run(self, job: Job, shards: Sequence[Shard], advance: Advance) -> Iterator[Scored]:
         for shard in reversed(shards):
             there: Job = pickle.loads(pickle.dumps(job))  # noqa: S301 - our own
@@ -162,8 +167,8 @@ def test_rows_that_share_batches_have_the_same_results(rows: str, tmp_path: Path
     run_bulk(_job(rows, how=How(together=True)), tmp_path / "together")
 
     alone, together = _files(tmp_path / "alone"), _files(tmp_path / "together")
-    assert {name: alone[name] for name in alone if name != "manifest.json"} == {
-        name: together[name] for name in together if name != "manifest.json"
+    assert {name: alone[name] for name in alone if name != "_manifest.json"} == {
+        name: together[name] for name in together if name != "_manifest.json"
     }
 
 
@@ -283,6 +288,112 @@ def test_another_state_of_the_model_is_refused(rows: str, tmp_path: Path) -> Non
         run_bulk(_job(rows, model=model), tmp_path / "out")
 
 
+def test_another_place_is_refused(rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What "auto" has become is written down, and a job does not go on where that is another number format."""
+    job = _job(rows, model=tiny.build("bert-cross", tmp_path / "model"))
+    with pytest.raises(KeyboardInterrupt):
+        run_bulk(job, tmp_path / "out", executor=Dying(1))
+    manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
+    assert manifest["runs_on"] == "torch on cpu in float32"
+    monkeypatch.setattr(LocalExecutor, "runs_on", lambda executor, job: "torch on cuda:0 in float16")
+
+    with pytest.raises(InvalidInput, match=r"another backend, device or number format \(it was .*cpu.*, and is .*cuda"):
+        run_bulk(job, tmp_path / "out")
+
+
+def test_a_job_without_results_may_be_corrected(rows: str, tmp_path: Path) -> None:
+    """Where a job failed before its first file was written, another one begins as if nothing had been there."""
+    wrong = replace(_job(rows), source=source_of(rows, Names(query="question")))
+    with pytest.raises(InvalidInput, match="no 'question'"):
+        run_bulk(wrong, tmp_path / "out")
+    run_bulk(_job(rows), tmp_path / "out")
+    run_bulk(_job(rows), tmp_path / "new")
+
+    assert _files(tmp_path / "out") == _files(tmp_path / "new")
+
+
+def test_a_job_that_a_bad_row_stopped_goes_on_without_it(tmp_path: Path) -> None:
+    """Told to skip bad rows, a job goes on where one has stopped it, to the files of a job that was always told so."""
+    values = [_row(number) for number in range(8)]
+    path = _write(tmp_path / "in.jsonl", [*values, {"query": "a"}, *values])
+    with pytest.raises(InvalidInput, match=r"in\.jsonl:9"):
+        run_bulk(_job(path), tmp_path / "out")
+    tally = run_bulk(_job(path, how=How(skip=True)), tmp_path / "out")
+    run_bulk(_job(path, how=How(skip=True)), tmp_path / "new")
+
+    assert (tally.found, tally.done, tally.partial) == (6, 11, 1)
+    assert _files(tmp_path / "out") == _files(tmp_path / "new")
+
+
+def test_an_input_that_changes_meanwhile_is_told(tmp_path: Path) -> None:
+    """Rows that are gone when their turn comes end the job; no file is written that lacks them."""
+    rows = _write(tmp_path / "in.jsonl", [{**_row(number), "documents": ["panda " * 9999]} for number in range(20)])
+
+    def cut(tally: Tally) -> None:
+        if tally.done == 3:
+            Path(rows).write_text(json.dumps(_row(0)) + "\n")
+
+    with pytest.raises(InvalidInput, match="has changed while it was read"):
+        run_bulk(_job(rows, shard_size=3), tmp_path / "out", told=cut)
+    written = _results(tmp_path / "out")
+    assert [row["id"] for row in written] == [f"q{number}" for number in range(len(written))]
+    assert len(written) % 3 == 0
+
+
+def test_a_full_disk_leaves_no_half_file(rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose bytes did not all reach the disk is not there; with room again, the job ends as any other."""
+    synced: list[int] = []
+
+    def sync(handle: int) -> None:
+        synced.append(handle)
+        if len(synced) > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("resift.bulk.folder.os.fsync", sync)
+        with pytest.raises(OSError, match="No space"):
+            run_bulk(_job(rows), tmp_path / "out")
+    run_bulk(_job(rows), tmp_path / "whole")
+    left, whole = _files(tmp_path / "out"), _files(tmp_path / "whole")
+    finished = {name: content for name, content in left.items() if not name.endswith(".unfinished")}
+    assert len(left) == len(finished) + 1
+    assert finished.items() < whole.items()
+
+    run_bulk(_job(rows), tmp_path / "out")
+    assert _files(tmp_path / "out") == whole
+
+
+def test_a_threshold_cuts_as_in_python(rows: str, tmp_path: Path) -> None:
+    """Whether rows share batches or not, scores below the threshold are left out."""
+    run_bulk(_job(rows), tmp_path / "all")
+    kept = [[hit for hit in row["results"] if hit["score"] >= 0.5] for row in _results(tmp_path / "all")]
+    assert 0 < sum(map(len, kept)) < 80
+    for together in (False, True):
+        run_bulk(_job(rows, how=How(Cut(threshold=0.5), together=together)), tmp_path / f"cut-{together}")
+        assert [row["results"] for row in _results(tmp_path / f"cut-{together}")] == kept
+
+
+def test_a_score_that_is_no_number_ends_the_job(rows: str, tmp_path: Path) -> None:
+    """What a ranker says is not written unless it can be right."""
+    job = Job(source_of(rows, Names()), lambda: FakeRanker(scorer=lambda *_: float("nan")), "fake")
+    with pytest.raises(ScoringFailed, match=r"in\.jsonl:1"):
+        run_bulk(job, tmp_path / "out")
+    assert list(_files(tmp_path / "out")) == ["_manifest.json"]
+
+
+def test_a_mark_and_half_a_character_do_no_harm(tmp_path: Path) -> None:
+    """A file may begin with a byte order mark; half a surrogate pair comes out as it went in, in Parquet as a "?"."""
+    from pyarrow import parquet
+
+    (tmp_path / "in.jsonl").write_bytes(b'\xef\xbb\xbf{"query": "panda", "documents": ["panda \\ud83d"]}\n')
+    path = str(tmp_path / "in.jsonl")
+    run_bulk(_job(path, how=How(texts=True)), tmp_path / "lines")
+    run_bulk(_job(path, how=How(texts=True, output="parquet")), tmp_path / "columns")
+
+    assert _results(tmp_path / "lines")[0]["results"][0]["document"] == "panda \ud83d"
+    assert parquet.read_table(tmp_path / "columns")["results"].to_pylist()[0][0]["document"] == "panda ?"
+
+
 def test_overwriting_begins_anew(rows: str, tmp_path: Path) -> None:
     """Asked to overwrite, another job's files are deleted, and only files of jobs are."""
     run_bulk(_job(rows), tmp_path / "out")
@@ -306,7 +417,7 @@ def test_a_folder_of_others_is_refused(rows: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="is a file"):
         run_bulk(_job(rows), tmp_path / "in.jsonl")
     (tmp_path / "damaged").mkdir()
-    (tmp_path / "damaged" / "manifest.json").write_text("{")
+    (tmp_path / "damaged" / "_manifest.json").write_text("{")
     with pytest.raises(InvalidInput, match="no manifest"):
         run_bulk(_job(rows), tmp_path / "damaged")
 
@@ -330,6 +441,7 @@ BAD = {
     "are no list": '{"query": "a", "documents": "b"}',
     "neither text nor an object": '{"query": "a", "documents": [1]}',
     "an id that is neither": '{"id": [], "query": "a", "documents": []}',
+    "neither text nor a whole number": '{"id": true, "query": "a", "documents": []}',
 }
 
 
@@ -349,6 +461,8 @@ def test_a_bad_row_ends_the_job_or_is_written_as_such(says: str, tmp_path: Path)
         lines = (tmp_path / f"skipped-{together}" / "part-00000.jsonl").read_text().splitlines()
         assert [("error" in json.loads(line)) for line in lines] == [False, True, False]
         assert run_bulk(job, tmp_path / f"skipped-{together}").partial == 1  # from the files that are there
+    for _ in range(2):
+        assert run_bulk(_job(path, how=How(skip=True, output="parquet")), tmp_path / "columns").partial == 1
 
 
 @pytest.mark.parametrize("together", [False, True])

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet as pq  # type: ignore[import-untyped]
 
+from resift.bulk import Tally
 from resift.cli.bulk import bulk as command
 from resift.cli.commands import start
 from resift.cli.progress import Meter
+from scripted_server import ScriptedServer, reply
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +80,34 @@ def test_partial_results_are_status_3(capsys: pytest.CaptureFixture[str]) -> Non
     assert "in.jsonl:2 has no 'documents'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("output", ["jsonl", "parquet"])
+def test_what_an_endpoint_leaves_out_is_status_3(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A document without a score is named in its row, in every format, and ends the job with 3, the second time too."""
+    _write(ROW)
+    found = {"results": [{"index": 0, "relevance_score": 0.5}, {"index": 2, "relevance_score": 0.25}]}
+    with ScriptedServer([reply(found)]) as server:
+        for _ in range(2):
+            assert start(["bulk", "in.jsonl", "out", "--base-url", server.url, "--to", output]) == 3
+            assert "Note: 1 of 1 rows have not all of their results" in capsys.readouterr().err
+
+    assert json.loads(Path("out/_manifest.json").read_text())["how"]["together"]  # bytes are the endpoint's affair
+    (row,) = _read() if output == "jsonl" else pq.read_table("out/part-00000.parquet").to_pylist()
+    assert (row["missing"], [hit["index"] for hit in row["results"]]) == ([1], [0, 2])
+
+
+def test_progress_is_a_rate_and_the_time_that_is_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rate counts what this run has done, from when the model was there; what is left is told by it."""
+    clock = iter([0.0, 30.0, 40.0, 40.0, 40.0, 40.0])
+    monkeypatch.setattr("resift.cli.progress.time.monotonic", lambda: next(clock))
+    with Meter("plain") as meter:
+        meter(Tally(rows=4000, found=1000), label="m")  # 30 s of loading are no part of the rate
+        meter(Tally(rows=4000, found=1000, done=10, documents=200), label="m")
+
+    assert capsys.readouterr().err == "1010/4000 rows, 20 documents/s, 0:49:50 left\n"
+
+
 def test_another_job_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     """A folder of another job is refused, and overwritten on demand."""
     _write(ROW)
@@ -95,6 +126,7 @@ def test_a_log_gets_lines_and_no_bar(capsys: pytest.CaptureFixture[str], monkeyp
     assert start(["bulk", "in.jsonl", "out"]) == 0
     told = capsys.readouterr().err
     assert "20/40 rows, " in told
+    assert "40 rows in 1 file, " in told
     assert "documents/s, 0:00:0" in told
     assert "\r" not in told
     assert start(["bulk", "in.jsonl", "quiet", "--progress", "none"]) == 0
@@ -111,6 +143,9 @@ def test_a_bar_is_for_a_terminal_outside_ci(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CI", "true")
     with Meter("auto") as meter:
         assert meter._bar is None  # noqa: SLF001
+    monkeypatch.setenv("CI", "false")
+    with Meter("auto") as meter:
+        assert meter._bar is not None  # noqa: SLF001
     monkeypatch.delenv("CI")
     with Meter("plain") as meter:
         assert meter._bar is None  # noqa: SLF001

@@ -21,10 +21,15 @@ from resift.cli.amounts import in_bytes, in_parameters
 from resift.cli.checkup import check_up, processor
 from resift.cli.commands import start
 from resift.scoring.catalog import ROWS, UNSUITABLE
-from resift.scoring.catalog.rows import EmbeddingRow, PairRow, PromptRow
+from resift.scoring.catalog.rows import EmbeddingRow, HeadRow, LateRow, ListwiseRow, PairRow, PromptRow
 from resift.scoring.facts import FACTS, NON_COMMERCIAL
 
 MODEL = "acme/reranker"
+SCALES: dict[type, tuple[str, str]] = {
+    EmbeddingRow: ("embedding", "cosine"),
+    LateRow: ("late interaction", "sum of cosines"),
+    ListwiseRow: ("listwise", "cosine"),
+}
 
 
 # the facts behind the list
@@ -44,12 +49,12 @@ def test_facts_agree_with_the_rows() -> None:
         if isinstance(row, PairRow):
             assert facts.family == "pair", name
             assert row.sigmoid is None or facts.scale == ("probability" if row.sigmoid else "logit"), name
-        elif isinstance(row, PromptRow):
-            assert facts.family == "prompted", name
-            assert facts.scale == ("probability" if row.sigmoid else "logit"), name
-        elif isinstance(row, EmbeddingRow):
-            assert (facts.family, facts.scale) == ("embedding", "cosine"), name
-        most = getattr(row, "max_length", None)
+        elif isinstance(row, PromptRow | HeadRow):
+            asked = row.asked if isinstance(row, HeadRow) else row
+            assert (facts.family, facts.scale) == ("prompted", "probability" if asked.sigmoid else "logit"), name
+        else:
+            assert (facts.family, facts.scale) == SCALES[type(row)], name
+        most = getattr(getattr(row, "asked", row), "max_length", None)
         assert most is None or most <= facts.tokens, name
 
 
@@ -72,7 +77,8 @@ def test_the_list_says_what_runs(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert not found["BAAI/bge-reranker-large"]["cached"]
     assert found["BAAI/bge-reranker-v2-m3"]["parameters"] == 568_000_000
     assert (found["BAAI/bge-reranker-v2-m3"]["reads"], found["BAAI/bge-reranker-v2-m3"]["most"]) == (512, 8192)
-    assert "torch" in found["Qwen/Qwen3-Reranker-0.6B"]["runs"]
+    assert found["Qwen/Qwen3-Reranker-0.6B"]["runs"] == ["torch"]
+    assert found["colbert-ir/colbertv2.0"]["runs"] == found["nvidia/llama-nemotron-rerank-1b-v2"]["runs"] == ["torch"]
     for name in UNSUITABLE.keys() & FACTS.keys():
         assert (found[name]["runs"], found[name]["reason"]) == ([], UNSUITABLE[name])
 

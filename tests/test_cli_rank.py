@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from resift.cli.commands import start
 from resift.cli.rank import rank as rank_command
 from resift.cli.writing import bar
 from resift.server.served import open_served
+from resift.testing import FakeRanker
 from scripted_server import ScriptedServer, reply
 from serving import serving
 
@@ -148,10 +150,11 @@ def test_csv_keeps_the_columns_of_the_documents(typed: Any, capsysbinary: pytest
 
 def test_a_table_shows_no_control_characters(typed: Any, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     """A document cannot move the cursor of a terminal, colour it, or be taken for markup."""
-    typed("panda \x1b[31mred\x07 [bold]x[/bold]\n")
+    typed("panda \x1b[31mred\x07 [bold]x[/bold] \u202etxt می\u200cخورد\n")
     assert start(["rank", QUERY, "-o", "table"]) == 0
     shown = capsysbinary.readouterr().out
 
+    assert "\ufffdtxt می\u200cخورد" in shown.decode()  # what joins letters moves nothing
     assert b"\x1b" not in shown
     assert b"[bold]x[/bold]" in shown
 
@@ -172,11 +175,12 @@ def test_a_half_character_survives(typed: Any, ranked: Any) -> None:
         ("d.jsonl", '"a"\n{"b": NaN}\n', "d.jsonl:2"),
         ("d.jsonl", '"a"\n[1]\n', "d.jsonl:2 is no document but list"),
         ("d.csv", "a,b\n1\n", "d.csv:2 has 1 columns, and the first line names 2"),
-        ("d.csv", "a,a\n1,2\n", "name each column once"),
+        ("d.csv", "a,a\n1,2\n", "must name each column, and each only once"),
         ("d.csv", 'a\n"b', "no CSV"),
         ("d.txt", "", "no documents"),
         ("d.csv", "text\n", "no documents"),
         ("d.txt", b"caf\xe9", "not valid UTF-8"),
+        ("d.txt", b"\x1f\x8b\x08\x00", "is gzipped"),
     ],
 )
 def test_bad_files_are_told_with_their_place(
@@ -215,6 +219,41 @@ def test_a_model_of_yours_gives_the_scores_of_python(tmp_path: Path, typed: Any,
     assert ranked(*options) == _expected(model=directory, max_length=16, normalize=True)
 
 
+def test_what_the_command_line_says_is_what_is_opened(
+    typed: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each option of a model becomes the setting that it is in Python, and what resift warns of is a note."""
+    opened: list[dict[str, Any]] = []
+
+    def opens(**given: Any) -> FakeRanker:
+        opened.append(given)
+        logging.getLogger("resift.anywhere").warning("mind the licence")
+        return FakeRanker()
+
+    monkeypatch.setattr("resift.api.open", opens)
+    words = ["--model", "a/b", "--device", "cpu", "--device", "cuda:1", "--raw", "--field", "x", "--local-files-only"]
+    typed('[{"x": "panda"}]')
+    assert start(["rank", QUERY, *words]) == 0
+    assert "Note: mind the licence\n" in capsys.readouterr().err
+    assert opened == [
+        {
+            "model": "a/b",
+            "base_url": None,
+            "device": ["cpu", "cuda:1"],
+            "normalize": False,
+            "fields": ["x"],
+            "local_files_only": True,
+        }
+    ]
+
+
+def test_a_long_field_of_a_table_is_read(tmp_path: Path, ranked: Any) -> None:
+    """A field of a table may be as long as a document is, whatever Python's own limit says."""
+    (tmp_path / "d.csv").write_text("text\n" + "panda " * 50_000 + "\n")
+
+    assert len(ranked(str(tmp_path / "d.csv"))[0]["document"]["text"]) == 300_000
+
+
 def test_what_was_cut_is_told(tmp_path: Path, typed: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """A note on stderr says how many documents were longer than the model reads."""
     directory = tiny.build("bert-cross", tmp_path)
@@ -240,6 +279,8 @@ def test_an_endpoint_ranks_as_the_model_behind_it(typed: Any, ranked: Any, monke
     [
         (["--api-key", "sk-secret"], "--api-key is for endpoints"),
         (["--base-url", "http://127.0.0.1:1", "--device", "cpu"], "--device is for models that run here"),
+        (["--device", "cpu"], "--device is for models, and the built-in scorer is none"),
+        (["--model", "lexical", "--max-length", "7"], "--max-length is for models"),
         (["--top-n", "0"], "top_n"),
         (["--threshold", "nan"], "threshold"),
         (["--instruction", "find bears"], "lexical takes no instruction"),
@@ -272,7 +313,7 @@ def test_a_missing_score_is_status_3(typed: Any, capsys: pytest.CaptureFixture[s
     typed("\n".join(TEXTS))
     assert start(["score", "--query", QUERY, "--base-url", lacking, "-o", "csv"]) == 3
     told = capsys.readouterr()
-    assert told.out.splitlines()[-1] == "2,,"
+    assert told.out.splitlines() == ["index,id,score", "0,,0.5", "1,,0.25", "2,,"]
 
 
 @pytest.fixture
@@ -289,6 +330,18 @@ def test_bars_go_from_empty_to_full() -> None:
     assert bar(0.05, 0, 1) == "▌         "
     assert bar(7.0, 7.0, 7.0) == "█" * 10
     assert {len(bar(score / 97, 0, 1)) for score in range(98)} == {10}
+
+
+def test_bars_of_scores_below_zero_begin_at_the_worst(
+    typed: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where scores are no probabilities, the worst below zero has no bar, and the best a whole one."""
+    monkeypatch.setattr("resift.api.open", lambda **_: FakeRanker(scorer=lambda _query, text, _told: float(text)))
+    typed("-4\n4\n0\n")
+    assert start(["rank", QUERY, "--model", "a/b", "-o", "table"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.count("█") for line in lines] == [10, 5, 0]
 
 
 # pairs

@@ -4,6 +4,8 @@ import errno
 import importlib
 import json
 import os
+import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -110,6 +112,51 @@ def test_options_of_rankers_are_the_same_everywhere() -> None:
         assert all(str(variable).startswith(f"RESIFT_{name.upper()}_") for variable in own)
 
 
+def test_every_option_has_a_variable() -> None:
+    """Each option of each command can come from the environment, but for those that delete what is there."""
+    context = click.Context(group, info_name="resift")
+    without = set()
+    for name in HOMES:
+        command = group.get_command(context, name)
+        assert command is not None
+        options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+        without |= {f"{name} {option.opts[0]}" for option in options if not (option.envvar and option.show_envvar)}
+    assert without == {"bulk --overwrite", "export --force"}
+
+
+def test_a_value_is_blamed_on_where_it_stands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A value that cannot be is told with its option, or with the variable that it came from."""
+    assert start(["rank", "panda", "--top-n", "few"]) == 2
+    assert "why: --top-n: 'few' is not" in capsys.readouterr().err
+    monkeypatch.setenv("RESIFT_RANK_TOP_N", "few")
+    assert start(["rank", "panda"]) == 2
+    assert "why: RESIFT_RANK_TOP_N: 'few' is not" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "status"),
+    [
+        (">&-", ["rank", "panda", "d.txt"], 0),
+        ("<&-", ["rank", "panda"], 2),
+        ("2>&-", ["rank", "panda", "none.txt"], 2),
+        ("<&- >&- 2>&-", ["models"], 0),
+    ],
+)
+def test_closed_streams_are_no_failure(closed: str, arguments: list[str], status: int, tmp_path: Path) -> None:
+    """A process that was started without stdin, stdout or stderr ends as it would with them, and without a trace."""
+    (tmp_path / "d.txt").write_text(DOCUMENTS)
+    words = shlex.join([sys.executable, "-m", "resift", *arguments])
+    done = subprocess.run(  # noqa: S602 - our own words, in a shell, which can close a stream
+        f"{words} {closed}", shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+
+    assert done.returncode == status
+    assert "nobody has thought of" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """The first page names each command and what it is for."""
     assert start(["--help"]) == 0
@@ -145,6 +192,32 @@ def test_what_is_misspelt_is_answered_with_what_was_meant(
     assert why.startswith("  why: ")
     assert remedy.startswith("  try: ")
     assert says in captured.err
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("bge-reranker-base", "did you mean 'BAAI/bge-reranker-base'?"),
+        ("lexcial", "did you mean 'lexical'?"),
+        ("acme/words", "hf download acme/words"),
+        ("BAAI/bge-reranker-base", "hf download BAAI/bge-reranker-base"),
+    ],
+)
+def test_a_misspelt_model_is_answered_with_the_one_that_is_known(
+    model: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model that is not found and whose name is nearly a known one is asked about, whichever command names it."""
+    (tmp_path / "q.jsonl").write_text('{"query": "panda", "documents": ["a panda"]}\n')
+    (tmp_path / "d.txt").write_text(DOCUMENTS)
+    nowhere = ["--local-files-only", "--cache-dir", str(tmp_path / "none")]
+    for words in (
+        ["rank", "panda", str(tmp_path / "d.txt"), "--model", model],
+        ["bulk", str(tmp_path / "q.jsonl"), str(tmp_path / "out"), "--model", model],
+        ["bench", "--model", model],
+        ["pull", model],
+    ):
+        assert start([*words, *nowhere]) == 1
+        assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -215,11 +288,33 @@ def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
     process.stderr.close()
 
 
+@pytest.mark.parametrize("arguments", [["rank", "panda", "d.txt", "-o", "table"], ["models", "-o", "table"]])
+def test_a_table_that_nobody_reads_is_no_failure(arguments: list[str], tmp_path: Path) -> None:
+    """A table whose reader has left before it was written ends as quietly as lines do."""
+    (tmp_path / "d.txt").write_text(DOCUMENTS)
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [sys.executable, "-m", "resift", *arguments],
+        cwd=tmp_path,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    os.close(theirs)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_an_interrupted_command_ends_with_130() -> None:
     """Ctrl-C ends a command that waits for documents with 130, and without a trace."""
     process = _started("score", "--query", "panda")
     _fed(process.stdin, "a panda\n" * 1000, close=False)
     assert process.stdout is not None
+    if not select.select([process.stdout], [], [], PATIENCE_S)[0]:
+        process.kill()
+        pytest.fail("it waits for the end of its input before it scores anything")
     assert process.stdout.readline()  # it is scoring, and will wait for more documents
     process.send_signal(signal.SIGINT)
 

@@ -4,13 +4,16 @@ import json
 import threading
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 import resift
+import tiny
 from resift.cli.bench import bench
+from resift.cli.commands import start
 from resift.evaluation.speed import Load, measure_speed
 from resift.testing import FakeRanker
 
@@ -88,9 +91,34 @@ def test_bench_prints_a_table() -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout.count("5 documents") == 1
     assert "tokens/s" in done.stdout
+    assert "lexical; " in done.stderr
 
 
-@pytest.mark.parametrize("words", [["--documents", "0"], ["--callers", "0"], ["--seconds", "0"], ["--output", "xml"]])
-def test_bench_refuses_what_means_nothing(words: list[str]) -> None:
-    """Numbers out of range and unknown formats end with 2."""
-    assert CliRunner().invoke(bench, words).exit_code == 2
+def test_what_runs_a_model_is_told(tmp_path: Path) -> None:
+    """The backend, the device and the number format that were decided are part of what was measured."""
+    model = tiny.build("bert-cross", tmp_path)
+    speed = measure_speed(lambda: resift.load(model, device="cpu"), [Load(2)], seconds=0.01, words=5)
+    assert speed.runs_on == "torch on cpu in float32"
+    assert measure_speed(FakeRanker, [Load(2)], **BRIEF).runs_on is None
+
+
+def test_a_variable_stands_for_each_option_of_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is bench's own is read from RESIFT_BENCH_..., the command line first."""
+    for name, value in {"DOCUMENTS": "7", "CALLERS": "3", "WORDS": "5", "SECONDS": "0.1", "OUTPUT": "json"}.items():
+        monkeypatch.setenv(f"RESIFT_BENCH_{name}", value)
+    done = CliRunner().invoke(bench, ["--callers", "2"])
+    assert done.exit_code == 0, done.output
+    assert list(json.loads(done.stdout)["latencies"]) == ["5 documents", "7 documents", "7 documents, 2 callers"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["--documents", "0"], ["--callers", "0"], ["--words", "0"], ["--output", "xml"]),
+        *(["--seconds", "0"], ["--seconds", "nan"], ["--seconds", "inf"]),
+    ],
+)
+def test_bench_refuses_what_means_nothing(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbers that are none and unknown formats end with 2, and say which option it was."""
+    assert start(["bench", *words]) == 2
+    assert words[0].removeprefix("--") in capsys.readouterr().err

@@ -11,10 +11,10 @@ from typing import Any
 from resift.bulk.encoding import Output
 from resift.errors import InvalidInput
 
-MANIFEST = "manifest.json"
+MANIFEST = "_manifest.json"  # readers of folders of Parquet pass over names that begin so
 
 _FORMAT, _VERSION = "resift-bulk", 1
-_OURS = re.compile(r"part-\d{5,}\.(?:jsonl|parquet)|manifest\.json|\..+\.unfinished")
+_OURS = re.compile(r"part-\d{5,}\.(?:jsonl|parquet)|_manifest\.json|\..+\.unfinished")
 _SHOWN = 60
 
 _ABOUT = {

@@ -65,5 +65,7 @@ def _documents(place: str, value: Mapping[str, Any], names: Names) -> tuple[Docu
 def _member(place: str, value: Mapping[str, Any], name: str) -> Any:
     if name not in value:
         known = ", ".join(map(repr, sorted(value)[:8]))
-        raise InvalidInput(f"{place} has no {name!r}, only {known or 'nothing'}; say what its members are called")
+        raise InvalidInput(
+            f"{place} has no {name!r}, only {known or 'nothing'}; name them with --query-field and --documents-field"
+        )
     return value[name]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resift.cli.opening import settings_of, warnings_told
+from resift.cli.opening import misspelling_told, settings_of, warnings_told
 from resift.cli.options import OneOf, option, ranker_options
 from resift.cli.terminal import console, is_person, quieten_downloads
 from resift.cli.writing import flush, write_line
@@ -56,7 +56,7 @@ def bench(context: click.Context, /, *, words: int, seconds: float, output: str,
     many, callers = given["documents"], given["callers"]
     loads = dict.fromkeys([Load(5), Load(many), Load(many, callers)])
     quieten_downloads()
-    with warnings_told():
+    with warnings_told(), misspelling_told(settings["model"]):
         speed = measure_speed(lambda: resift.api.open(**settings), list(loads), words=words, seconds=seconds)
     if output == "json" or (output == "auto" and not is_person()):
         write_line(asdict(speed))

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from resift.cli.faults import PARTIAL
-from resift.cli.opening import settings_of, warnings_told
+from resift.cli.opening import misspelling_told, settings_of, warnings_told
 from resift.cli.options import OneOf, option, ranker_options
 from resift.cli.progress import Meter
 from resift.cli.terminal import quieten_downloads
@@ -86,7 +86,7 @@ def bulk(context: click.Context, /, source: str, folder: str, **given: Any) -> N
     names = Names(given["query_field"], given["documents_field"], given["id_field"])
     job = Job(source_of(source, names), opener, opener.model, how, given["shard_size"])
     quieten_downloads()
-    with warnings_told(), Meter(given["progress"]) as meter:
+    with warnings_told(), misspelling_told(opener.model), Meter(given["progress"]) as meter:
         tally = run_bulk(job, folder, overwrite=given["overwrite"], told=partial(meter, label=opener.model))
     if given["progress"] != "none":
         click.echo(meter.summary(tally, folder), err=True)

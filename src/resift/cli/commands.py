@@ -94,7 +94,7 @@ def _open_what_is_closed() -> None:
     """Let a stream that the process was started without lead nowhere, lest a file opened later takes its number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - open to the end
 
 
 def _forget_stdout() -> None:

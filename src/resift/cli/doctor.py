@@ -1,6 +1,5 @@
 """`resift doctor`: what this machine has for ranking, what is missing, and what is broken."""
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +8,7 @@ import click
 from resift.cli.amounts import in_bytes
 from resift.cli.options import OneOf, option
 from resift.cli.terminal import console
-from resift.cli.writing import write_line
+from resift.cli.writing import flush, write_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,7 +36,7 @@ def doctor(context: click.Context, /, output: str) -> None:
         write_line(found)
     else:
         _write(found)
-    sys.stdout.flush()
+    flush()
     if not found["healthy"]:
         context.exit(1)
 

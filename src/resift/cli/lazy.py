@@ -12,6 +12,7 @@ from resift.settings import hint
 
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """Where a command lives, and what the group says of it without looking."""

@@ -1,8 +1,5 @@
 """`resift models`: what is known by name, what it is like, and what of it runs here."""
 
-import csv
-import io
-import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -14,7 +11,7 @@ import click
 from resift.cli.amounts import in_parameters
 from resift.cli.options import OneOf, option
 from resift.cli.terminal import console
-from resift.cli.writing import FORMATS, resolve, write_line
+from resift.cli.writing import FORMATS, flush, resolve, write_line, write_row
 from resift.errors import InvalidInput
 
 _EXAMPLES = """\b
@@ -65,12 +62,10 @@ def models(name: str | None, cache_dir: str | None, output: str) -> None:
         for entry in found:
             write_line(entry)
     else:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(found[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**entry, "runs": " ".join(entry["runs"])} for entry in found)
-        sys.stdout.buffer.write(text.getvalue().encode())
-    sys.stdout.flush()
+        write_row(list(found[0]))
+        for entry in found:
+            write_row(list({**entry, "runs": " ".join(entry["runs"])}.values()))
+    flush()
 
 
 def _entry(model: str, cache_dir: str | None) -> dict[str, Any]:
@@ -105,7 +100,7 @@ def _reads(row: Any) -> int | None:
 
 def _runners(family: str) -> list[str]:
     """Return the backends that are installed and run a family; a graph is only run where somebody has exported one."""
-    suitable = ["torch"] if family in ("prompted", "listwise") else list(_RUNNERS)
+    suitable = ["torch"] if family in ("prompted", "listwise", "late interaction") else list(_RUNNERS)
     return [runner for runner in suitable if _is_installed(_RUNNERS[runner][0])]
 
 

@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from resift.cli.terminal import quieten_downloads
-from resift.errors import InvalidInput
+from resift.errors import InvalidInput, ModelNotFound
 from resift.types import Ranker
 
 _HERE = (
@@ -17,6 +18,7 @@ _HERE = (
     *("max_length", "max_batch_tokens", "long_documents"),
 )
 _THERE = ("api_key", "dialect", "timeout_s")
+_NEARLY = 0.8  # of a name is right, or its owner is left out
 _BOTH = ("instruction", "normalize", "fields")
 
 
@@ -49,9 +51,29 @@ def opened(context: click.Context) -> Iterator[Ranker]:
     """Open the ranker that a command's options mean, and close it in the end; warnings are told on stderr."""
     import resift.api
 
+    settings = settings_of(context)
     quieten_downloads()
-    with warnings_told(), resift.api.open(**settings_of(context)) as ranker:
-        yield ranker
+    with warnings_told():
+        with misspelling_told(settings["model"]):
+            ranker = resift.api.open(**settings)
+        with ranker:
+            yield ranker
+
+
+@contextmanager
+def misspelling_told(model: str | None) -> Iterator[None]:
+    """Where a model is not found and one that is known has nearly its name, ask whether that was meant."""
+    try:
+        yield
+    except ModelNotFound as error:
+        from resift.scoring.facts import FACTS
+
+        known = ["lexical", *FACTS]
+        close = [] if model is None or model in known else get_close_matches(model, known, n=1, cutoff=_NEARLY)
+        if not close:
+            raise
+        why, _, _ = str(error).partition("; ")
+        raise ModelNotFound(f"{why}; did you mean {close[0]!r}?") from error
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from resift.cli.amounts import in_bytes
-from resift.cli.opening import settings_of, warnings_told
+from resift.cli.amounts import counted, in_bytes
+from resift.cli.opening import misspelling_told, settings_of, warnings_told
 from resift.cli.options import FILE_OPTIONS, OneOf, added, option
 from resift.cli.terminal import quieten_downloads
 from resift.cli.writing import write_line
@@ -46,7 +46,7 @@ def pull(context: click.Context, /, model: str, output: str, **given: Any) -> No
         raise InvalidInput("lexical is built in and has no files; there is nothing to do")
     settings = opener(**{**settings_of(context), "model": model}).settings
     assert isinstance(settings, Settings)
-    with warnings_told():
+    with warnings_told(), misspelling_told(model):
         choice, checkpoint, form = find_model(settings)
         graph = [checkpoint.graph(choice.graph)] if form == "graph" else []
         read = graph or checkpoint.weights()  # which also says whether they are whole
@@ -67,4 +67,4 @@ def pull(context: click.Context, /, model: str, output: str, **given: Any) -> No
         sys.stdout.buffer.write(str(checkpoint.path).encode("utf-8", "surrogateescape") + b"\n")
     sys.stdout.flush()
     commit = f", commit {checkpoint.revision[:12]}" if checkpoint.revision else ""
-    click.echo(f"{model}: {files} files, {in_bytes(size)}, read as {form}{commit}", err=True)
+    click.echo(f"{model}: {counted(files, 'file')}, {in_bytes(size)}, read as {form}{commit}", err=True)

@@ -116,7 +116,9 @@ def _from_jsonl(name: str, file: Iterable[str]) -> Iterator[Placed]:
         try:
             yield place, read_json(line.encode())
         except NotJson as error:
-            raise InvalidInput(f"{place} is no JSON: {error}; mend that line, or say --format if it is no JSONL") from None
+            raise InvalidInput(
+                f"{place} is no JSON: {error}; mend that line, or say --format if it is no JSONL"
+            ) from None
 
 
 def _from_json(name: str, text: str) -> Iterator[Placed]:

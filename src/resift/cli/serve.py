@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -37,8 +38,7 @@ _SPINS = "10000"  # some 30 microseconds: idle processors are as fast as ever; r
 _LEVELS = ("debug", "info", "warning", "error")
 
 
-def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
-    return option(*names, prefix=_ENVIRONMENT, **settings)
+_option = partial(option, prefix=_ENVIRONMENT)
 
 
 @click.command(epilog=_EXAMPLES)

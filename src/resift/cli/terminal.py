@@ -35,9 +35,13 @@ def console(*, err: bool = False) -> "Console":
     """Return what draws tables: with colour for a person who wants some, with all columns for a program."""
     from rich.console import Console
 
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich itself would end the process as a failure
+
     stream = sys.stderr if err else sys.stdout
     person = is_person(stream)
-    return Console(
+    return Screen(
         file=stream,
         color_system=None if is_plain() else "auto",
         force_terminal=person,

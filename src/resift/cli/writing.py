@@ -131,7 +131,7 @@ def _write_table(ranking: Ranking) -> None:
         table.add_row(
             str(rank), scores[rank - 1], Text(bar(hit.score, low, high), "cyan"), str(hit.index), Text(_visible(text))
         )
-    screen.width = max(screen.width, fixed + (rest or 0))  # what is too narrow breaks lines, which is better than to hide
+    screen.width = max(screen.width, fixed + (rest or 0))  # where that is too wide, lines break and nothing is hidden
     screen.print(table)
 
 

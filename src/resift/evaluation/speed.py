@@ -82,7 +82,9 @@ def measure_speed(
     with open_ranker() as ranker:
         opened = time.perf_counter() - started
         first = _time_one(ranker, _questions(loads[0], words, seed))
-        latencies = {str(load): _measure(ranker, load, _questions(load, words, seed), seconds=seconds) for load in loads}
+        latencies = {
+            str(load): _measure(ranker, load, _questions(load, words, seed), seconds=seconds) for load in loads
+        }
         return Speed(ranker.model, place_of(ranker), opened, first, latencies, environment())
 
 
