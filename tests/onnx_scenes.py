@@ -62,7 +62,9 @@ def fork_and_leave(model: str, backend: Any) -> None:
     """Fork, and let the child end as a program does, with a ranker that it used, closed unused, or never touched."""
     ranker = resift.load(model, backend=backend)
     ranker.score(QUERY, DOCUMENTS)
-    uses = [] if backend == "openvino" else [lambda: ranker.score(QUERY, DOCUMENTS)]  # its child would be refused
+    uses: list[Any] = (
+        [] if backend == "openvino" else [lambda: ranker.score(QUERY, DOCUMENTS)]
+    )  # its child would be refused
     for work in (*uses, ranker.close, lambda: None):
         child = os.fork()
         if not child:

@@ -10,6 +10,7 @@ from numpy.testing import assert_array_equal
 
 from resift.errors import ScoringFailed
 from resift.scoring.backends import Outputs
+from resift.scoring.jobs import places
 from resift.scoring.planning import NO_IDS, Batch, Ids, Tokens
 from test_engine import INF, NAN, PATIENCE_S, POISON, FakeBackend, held, ids, result, running
 
@@ -71,6 +72,13 @@ def test_everybody_gets_the_rows_of_their_places(
             futures = [engine.submit(sequences) for sequences in asked]
         for sequences, future in zip(asked, futures, strict=True):
             assert_array_equal(result(future), _all_rows(sequences))
+
+
+def test_as_many_rows_as_sequences_are_not_one_each() -> None:
+    """A job of as many rows as sequences, but two of one and none of the next, has its rows where they belong."""
+    assert_array_equal(places([0, 2, 1], [1]), [0, 1])
+    assert_array_equal(places([0, 2, 1], [2, 0]), [2])
+    assert_array_equal(places([1, 1, 1], [2, 0]), [2, 0])
 
 
 def test_many_rows_and_one_share_a_batch() -> None:

@@ -321,6 +321,10 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda at: _saved(at, "1_Dense/config.json", activation_function="torch.nn.Softsign"),
         "Softsign",
     ),
+    "an activation of somebody": (
+        lambda at: _saved(at, "1_Dense/config.json", activation_function="acme.layers.GELU"),
+        "'acme.layers.GELU'",
+    ),
     "another input": (
         lambda at: _saved(at, "1_Dense/config.json", module_input_name="sentence_embedding"),
         "sentence_",
@@ -330,6 +334,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "left padding": (lambda at: _saved(at, "tokenizer_config.json", padding_side="left"), "from the left"),
     "no mask token": (lambda at: _saved(at, "tokenizer_config.json", mask_token="[NONE]"), r"\[NONE\]"),
     "lower case": (_mark_and_lower, "lower case"),
+    "cut in front": (lambda at: _saved(at, "tokenizer_config.json", truncation_side="left"), "truncation_side"),
     "rotations": (lambda at: _saved(at, "config.json", position_embedding_type="rotary"), "rotary"),
 }
 
@@ -348,6 +353,14 @@ def test_what_is_not_known_is_refused(reason: str, chain: Path, tmp_path: Path) 
     change(directory)
 
     with pytest.raises(ModelUnsupported, match=said):
+        resift.load(directory, device="cpu")
+
+
+def test_another_distance_is_refused(tmp_path: Path) -> None:
+    """Vectors that their authors compare otherwise than by cosine are not compared by it."""
+    directory = late_models.stanford(tmp_path / "model", similarity="l2")
+
+    with pytest.raises(ModelUnsupported, match="'l2'"):
         resift.load(directory, device="cpu")
 
 

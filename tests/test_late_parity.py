@@ -1,5 +1,6 @@
 """Late-interaction models say here what they say in sentence-transformers, whatever the layout of their files."""
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,6 +47,16 @@ def _two_layers(directory: Path) -> Path:
     return _native(directory, layers=layers)
 
 
+def _unnamed(directory: Path, **saved: Any) -> Path:
+    """Write a checkpoint as PyLate did before its chains had a name, those of GTE-ModernColBERT among them."""
+    late_models.pylate(directory, **saved)
+    path = directory / "config_sentence_transformers.json"
+    fields = json.loads(path.read_text())
+    del fields["model_type"]
+    path.write_text(json.dumps(fields))
+    return directory
+
+
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "stanford": late_models.stanford,
     "stanford, short": lambda at: late_models.stanford(at, query_maxlen=20, doc_maxlen=48),
@@ -57,6 +68,8 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "pylate, unexpanded": lambda at: late_models.pylate(at, do_query_expansion=False, query_length=24),
     "pylate, no words skipped": lambda at: late_models.pylate(at, skiplist_words=[]),
     "pylate, with a prompt": lambda at: late_models.pylate(at, prompts={"query": "Find: ", "document": "[D] A: "}),
+    "pylate, unnamed": _unnamed,
+    "pylate, unnamed, modernbert": lambda at: _unnamed(at, kind="modernbert-cross", document_length=300),
     "modernbert": lambda at: late_models.pylate(at, kind="modernbert-cross"),
     "modernbert, wide": lambda at: late_models.pylate(at, kind="modernbert-cross", query_length=64),
     "modernbert, attending": lambda at: late_models.pylate(

@@ -157,6 +157,21 @@ def test_blocks_of_long_documents_parity(build: Build) -> None:
     assert len(blocks) > 2
 
 
+@pytest.mark.parametrize(("spare", "first"), [(0, 3), (1, 4)])
+def test_a_block_that_is_just_full_parity(spare: int, first: int, build: Build) -> None:
+    """A block ends where exactly the longest document is left room for, and not one token before."""
+    documents = [f"{text} {'bamboo and rice, ' * 200}" for text in DOCUMENTS[:6]]
+    reference = Reference(build(), 512, 2048)
+    asked, *lengths = (len(reference._tokenizer(text)["input_ids"]) for text in (tiny.QUERY, *documents))  # noqa: SLF001
+    directory = build(model_max_length=2 * asked + sum(lengths[:3]) + 2048 + spare)
+
+    assert sum(lengths[:3]) > 2048 > max(lengths)
+    blocks = _assert_same(directory, (512, 2048), tiny.QUERY, documents)
+
+    mark = reference._tokenizer.convert_tokens_to_ids(listwise_models.MARKS[0])  # noqa: SLF001 - as above
+    assert [block.count(mark) for block in blocks] == [first, 6 - first]
+
+
 def test_sliding_windows_parity(build: Build) -> None:
     """The successor, whose layers look back a limited way, is read just as exactly."""
     _assert_same(build("jina-reranker-v3.5", **listwise_models.SLIDING), (1024, 8192), tiny.QUERY, DOCUMENTS)

@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaModel, Qwen2VLC
 import resift
 import tiny
 from resift.errors import InvalidInput, ModelUnsupported
+from resift.scoring.families import LogitScale
 
 LOGIT, SCORE = 2e-6, 1e-6
 DOCUMENTS = list(tiny.DOCUMENTS)
@@ -114,10 +115,20 @@ def test_an_answer_parity(model: Answering, query: str, tmp_path: Path) -> None:
         _assert_close(ranker.score(query, DOCUMENTS, instruction=told), expected, LOGIT)
 
 
-def test_a_zerank_probability(tmp_path: Path) -> None:
+def test_a_logit_is_shifted_before_it_is_divided() -> None:
+    """What authors subtract from a logit is in its own measure, whatever they divide the rest by."""
+    scale = LogitScale(sigmoid_by_default=True, shift=3.0, spread=2.0)
+    logits = np.array([5.0, 3.0], dtype=np.float32)
+
+    _assert_close(scale.apply(logits, None), [1 / (1 + np.exp(-1.0)), 0.5], 1e-9)
+    _assert_close(scale.apply(logits, False), logits, 0.0)  # noqa: FBT003 - as a caller says it
+
+
+@pytest.mark.parametrize("name", ["zerank-1", "zerank-1-small", "zerank-2"])
+def test_a_zerank_probability(name: str, tmp_path: Path) -> None:
     """In [0, 1], zerank's logit is divided by five first, as its authors did."""
     directory = tiny.build("qwen3", tmp_path)
-    options: dict[str, Any] = {"like": "zeroentropy/zerank-2", "device": "cpu"}
+    options: dict[str, Any] = {"like": f"zeroentropy/{name}", "device": "cpu"}
     with resift.load(directory, **options) as raw, resift.load(directory, normalize=True, **options) as bounded:
         logits, chances = (np.array(each.score(tiny.QUERY, DOCUMENTS)) for each in (raw, bounded))
 
@@ -325,10 +336,17 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
         resift.load(directory, like="BAAI/bge-reranker-v2-minicpm-layerwise", device="cpu")
 
 
-@pytest.mark.parametrize("like", ["nvidia/llama-nemotron-rerank-1b-v2", "jinaai/jina-reranker-m0"])
-def test_a_model_without_such_a_head_is_refused(like: str, tmp_path: Path) -> None:
-    """A checkpoint that lacks the head which `like` speaks of is refused, and none is made up."""
-    directory = tiny.build("qwen2", tmp_path)
+@pytest.mark.parametrize(
+    ("kind", "like", "said"),
+    [
+        ("llama", "nvidia/llama-nemotron-rerank-1b-v2", r"holds no score\.weight"),
+        ("qwen2", "nvidia/llama-nemotron-rerank-1b-v2", r"does not compute with, .*k_proj\.bias"),
+        ("qwen2", "jinaai/jina-reranker-m0", r"holds no score\.0\.weight"),
+    ],
+)
+def test_a_model_without_such_a_head_is_refused(kind: str, like: str, said: str, tmp_path: Path) -> None:
+    """A checkpoint that lacks the head which `like` speaks of, or has more in its layers, is refused."""
+    directory = tiny.build(kind, tmp_path)
 
-    with pytest.raises(ModelUnsupported, match=r"score(\.0)?\.weight"):
+    with pytest.raises(ModelUnsupported, match=said):
         resift.load(directory, like=like, device="cpu")

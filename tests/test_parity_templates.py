@@ -60,6 +60,7 @@ class Asked:
     told: str | None = None
     transformer: dict[str, Any] = field(default_factory=dict)
     saved: dict[str, Any] = field(default_factory=dict)
+    tokenizer: dict[str, Any] = field(default_factory=dict)
 
 
 PROMPTED: dict[str, Any] = {"prompts": {"web": "Find what answers the question."}, "default_prompt_name": "web"}
@@ -72,6 +73,7 @@ ASKED = {
     "an instruction": Asked(IN_CHAT + ANSWER, saved=PROMPTED, told="Find what a child would understand."),
     "cut": Asked(IN_CHAT + ANSWER, max_length=96, saved=PROMPTED),
     "cut, a long query": Asked(IN_CHAT + ANSWER, max_length=560, query=tiny.LONG_QUERY),
+    "cut in front": Asked(IN_CHAT + ANSWER, max_length=96, tokenizer={"truncation_side": "left"}),
     "cut for good": Asked(
         IN_CHAT + ANSWER, max_length=96, transformer={"processing_kwargs": {"chat_template": {"restore_suffix": False}}}
     ),
@@ -112,7 +114,7 @@ def build(tmp_path: Path) -> Build:
 
 
 def _transformer(source: Path, asked: Asked, task: Any = "text-generation") -> Transformer:
-    options: dict[str, Any] = {"processor_kwargs": {"model_max_length": asked.max_length}}
+    options: dict[str, Any] = {"processor_kwargs": {"model_max_length": asked.max_length} | asked.tokenizer}
     transformer: Transformer = Transformer(str(source), transformer_task=task, **options, **asked.transformer)
     return transformer
 
@@ -177,21 +179,26 @@ def test_a_template_of_the_tokenizer_is_read(build: Build) -> None:
             assert ranker.score(tiny.QUERY, DOCUMENTS[:4]) == expected
 
 
-def test_a_template_in_front_of_a_chain_parity(tmp_path: Path) -> None:
-    """A language model with a template, a pooling and a layer reads messages as well."""
-    asked = Asked(IN_CHAT + ANSWER)
-    source = tiny.build("qwen3", tmp_path / "source")
+@pytest.mark.parametrize(
+    ("kind", "pooling"),
+    [("qwen3", "lasttoken"), ("qwen3", "mean"), ("modernbert", "lasttoken"), ("modernbert", "cls"), ("llama", "max")],
+)
+def test_a_template_in_front_of_a_chain_parity(kind: str, pooling: Any, tmp_path: Path) -> None:
+    """A model with a template, a pooling and a layer reads messages as well, and pools all of them."""
+    asked = Asked("<|im_start|>system: which document of all these answers the query?\n" + IN_CHAT + ANSWER)
+    source = tiny.build(kind, tmp_path / "source")
     (source / "chat_template.jinja").write_text(asked.template)
     layer = Dense(32, 1, activation_function=nn.Identity(), module_output_name="scores")
     layer.linear.weight.data = torch.randn(1, 32, generator=torch.Generator().manual_seed(0)) / 4
-    modules = [_transformer(source, asked, "feature-extraction"), Pooling(32, "lasttoken"), layer]
+    modules = [_transformer(source, asked, "feature-extraction"), Pooling(32, pooling), layer]
     model: Any = CrossEncoder(modules=modules, device="cpu")
     model.save_pretrained(str(tmp_path / "saved"))
-    ids, scores = _expected(tmp_path / "saved", asked, DOCUMENTS)
+    documents = [document for document in DOCUMENTS if document not in REBUILT.get(kind, set())]
+    ids, scores = _expected(tmp_path / "saved", asked, documents)
 
     with resift.load(tmp_path / "saved", device="cpu", normalize=False) as ranker:
-        assert _found(ranker, asked, DOCUMENTS) == ids
-        np.testing.assert_allclose(ranker.score(asked.query, DOCUMENTS), scores, atol=LOGIT, rtol=0)
+        assert _found(ranker, asked, documents) == ids
+        np.testing.assert_allclose(ranker.score(asked.query, documents), scores, atol=LOGIT, rtol=0)
 
 
 def test_an_embedding_model_that_is_given_messages_is_refused(tmp_path: Path) -> None:

@@ -166,6 +166,21 @@ def test_shared_prefix_parity(model: Prompted, build: Build) -> None:
     _assert_close(together, alone, LOGIT)
 
 
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3", "gemma"])
+def test_a_model_that_looks_ahead_shares_nothing(kind: str, build: Build) -> None:
+    """Where tokens see those behind them, what comes first is read anew with each document, and scores are exact."""
+    model = next(each for each in PROMPTED.values() if each.kind == kind)
+    directory = build(kind, is_causal=False)
+    reference = AutoModelForCausalLM.from_pretrained(directory, attn_implementation="eager")
+    causal = _answer(AutoModelForCausalLM.from_pretrained(build(kind)), [[5, 6, 7]], [8])
+    assert _answer(reference, [[5, 6, 7]], [8]) != pytest.approx(causal, abs=1e-3)
+
+    with model.open(directory) as ranker:
+        assert not len(_prepare(ranker, tiny.QUERY, DOCUMENTS).prefix)
+        expected = _answer(reference, _read(ranker, tiny.QUERY, DOCUMENTS), model.answer_ids(directory))
+        _assert_close(ranker.score(tiny.QUERY, DOCUMENTS), expected, LOGIT)
+
+
 QWEN3_PREFIX = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
     'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'

@@ -309,3 +309,26 @@ def test_token_types_are_given_to_models_that_know_them(
 
     assert (types is not None) is typed
     assert types is None or sorted(set(types.tolist())) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "begins"),
+    [({}, True), ({"pad_token": "<bos>"}, False), ({"bos_token": "<eos>"}, True)],
+)
+def test_a_prompt_begins_as_the_authors_package_lets_it(tokens: dict[str, Any], begins: bool, directory: Path) -> None:  # noqa: FBT001
+    """The beginning-of-sequence token comes first where there is one, and where it is not the padding token as well."""
+    tiny.build("gemma", directory)
+    plain = _read(_recognise(directory, like=GEMMA)).sequences[0].ids
+    _set(directory, "tokenizer_config.json", **tokens)
+    first = TextEncoder(directory / "tokenizer.json").token(tokens.get("bos_token") or "<bos>")
+
+    found = _read(_recognise(directory, like=GEMMA)).sequences[0].ids
+
+    assert found.tolist() == [*([first] if begins else []), *plain[1:]]
+
+
+def test_a_model_of_one_type_is_given_none(directory: Path) -> None:
+    """Where a tokenizer tells the second text by a type that the model has no row for, no types are given."""
+    tiny.build("bert-cross", directory, type_vocab_size=1)
+
+    assert _read(_recognise(directory)).sequences[0].types is None

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
@@ -17,7 +18,7 @@ from resift.scoring import loading
 from resift.scoring.catalog import UNSUITABLE
 from resift.scoring.facts import NON_COMMERCIAL
 
-MXBAI = "mixedbread-ai/mxbai-rerank-base-v2"
+MXBAI, GEMMA = "mixedbread-ai/mxbai-rerank-base-v2", "BAAI/bge-reranker-v2-gemma"
 PROMPT = resift.Prompt(pieces=("Query: {query}\n", "Document: {document}\n", "Relevant?"), positive="yes")
 
 
@@ -114,6 +115,51 @@ def test_a_head_that_was_never_trained_is_refused(kind: str, named: str, lost: s
     assert "random" in message
 
 
+@pytest.mark.parametrize(
+    ("kind", "like", "added"),
+    [
+        ("xlmr-cross", "", "roberta.encoder.layer.1.attention.adapter.dense.weight"),
+        ("deberta-cross", "", "deberta.encoder.layer.0.attention.self.extra_proj.weight"),
+        ("modernbert-cross", "", "model.layers.1.attn.gate.weight"),
+        ("qwen2", MXBAI, "model.layers.0.self_attn.o_proj.bias"),
+        ("gemma", GEMMA, "model.layers.1.mlp.up_proj.bias"),
+    ],
+)
+def test_more_in_a_layer_than_is_computed_is_refused(kind: str, like: str, added: str, directory: Path) -> None:
+    """A layer with one weight more than its architecture has is not run without it, by whose code ever it runs."""
+    tiny.build(kind, directory)
+    weights = load_file(directory / "model.safetensors")
+    save_file(weights | {added: np.ones(4, dtype=np.float32)}, directory / "model.safetensors", {"format": "pt"})
+
+    assert added in _refused(directory, like=like or None)
+
+
+@pytest.mark.parametrize("name", ["encoder.layer.0.attention.rotary_emb.inv_freq", "encoder.layer.9.output.dense.bias"])
+def test_what_no_layer_misses_is_no_matter(name: str, directory: Path) -> None:
+    """A table that is computed anew, or a layer beyond those that the configuration counts, changes nothing."""
+    tiny.build("bert-cross", directory)
+    with resift.load(directory, device="cpu") as ranker:
+        expected = ranker.score("panda", ["bamboo"])
+    weights = load_file(directory / "model.safetensors")
+    save_file(weights | {f"bert.{name}": np.ones(4, np.float32)}, directory / "model.safetensors", {"format": "pt"})
+
+    with resift.load(directory, device="cpu") as ranker:
+        assert ranker.score("panda", ["bamboo"]) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("named", [None, "BertModel"])
+def test_weights_that_nothing_computes_with_are_named(named: str | None, directory: Path) -> None:
+    """Layers that hold more than is computed here, as BERT with relative positions does, are refused."""
+    config: dict[str, Any] = {} if named is None else {"architectures": [named]}
+    tiny.build("bert-cross", directory, position_embedding_type="relative_key", **config)
+    weights = load_file(directory / "model.safetensors")
+    added = "bert.encoder.layer.1.attention.self.distance_embedding.weight"
+    weights[added] = np.ones((15, 8), dtype=np.float32)
+    save_file(weights, directory / "model.safetensors", {"format": "pt"})
+
+    assert added.removeprefix("bert.") in _refused(directory, like=None if named is None else "BAAI/bge-base-en")
+
+
 def test_a_classifier_that_joins_texts_without_a_seam_is_refused(directory: Path) -> None:
     """Query and document with nothing between them would be read as one text; what they were made from is asked for."""
     message = _refused(tiny.build("qwen3-cross", directory))
@@ -169,10 +215,10 @@ def test_an_answer_is_one_token(answers: tuple[str, str | None], directory: Path
 
 @pytest.mark.parametrize("model", sorted(UNSUITABLE))
 @pytest.mark.parametrize("way", ["model", "like"])
-def test_listwise_and_layerwise_models_are_refused_before_any_download(
+def test_models_that_cannot_be_run_are_refused_before_any_download(
     model: str, way: str, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model whose scores are not per document, or not from its last layer, is refused by name, with what to do."""
+    """A model that only its authors' code computes is refused by name, with what to do."""
     monkeypatch.setattr(loading, "open_checkpoint", None)
 
     with pytest.raises(ModelUnsupported) as refused:
@@ -277,7 +323,7 @@ def _without(library: str, directory: Path, like: str = "") -> str:
 
 @pytest.mark.parametrize(
     ("library", "kind", "like"),
-    [("torch", "bert-cross", ""), ("torch", "qwen2", MXBAI), ("transformers", "qwen2", MXBAI)],
+    [("torch", "bert-cross", ""), ("torch", "qwen2", MXBAI), ("transformers", "gemma2", GEMMA)],
 )
 def test_a_missing_library_names_the_extra(library: str, kind: str, like: str, directory: Path) -> None:
     """Where a model needs a library that is not installed, the error says what to install."""

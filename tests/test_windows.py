@@ -79,6 +79,19 @@ def test_neighbours_share_tokens(room: int, overlap: int | None, length: int) ->
     assert shared[-1] >= wanted  # the last window is full, and so shares more
 
 
+@given(prompt=st.integers(0, 80), room=st.integers(1, 60), length=st.integers(0, 200))
+def test_a_prompt_takes_half_of_a_window_at_most(prompt: int, room: int, length: int) -> None:
+    """Each window begins with the prompt, or with as much of it as half a window holds; the text is read whole."""
+    asked = np.arange(prompt, dtype=np.int32)
+    ids = np.arange(prompt + length, dtype=np.int32)
+    windows = Windows().spread_behind(asked, ids, room)
+    head = min(prompt, room // 2)
+
+    assert {int(token) for window in windows for token in window} == set(range(prompt + length))
+    assert all(len(window) == min(room, len(ids)) for window in windows)
+    assert all(window[:head].tolist() == list(range(head)) for window in windows)
+
+
 @given(st.lists(st.lists(st.floats(-5, 5), min_size=1, max_size=4), min_size=1, max_size=8))
 def test_the_best_window_counts(documents: list[list[float]]) -> None:
     """A document's number is the largest among its windows'."""
@@ -212,6 +225,23 @@ def test_a_query_that_leaves_no_room_leaves_documents_cut(build: Callable[..., P
         ranking = ranker.rank(tiny.LONG_QUERY, DOCUMENTS)
 
     assert ranking.truncated > 0
+
+
+def test_a_window_is_an_eighth_at_least(build: Callable[..., Path]) -> None:
+    """As the query grows, documents are read in windows until one would be less than an eighth, and are cut then."""
+    seen = set()
+    with resift.load(build("qwen3"), like=QWEN3, max_length=256, long_documents="window", device="cpu") as ranker:
+        for words in range(40, 200):
+            query = "panda " * words
+            window = 256 - len(_whole(_prepared(ranker, query, [""]))[0])
+            if not 24 <= window <= 40:
+                continue
+            prepared = _prepared(ranker, query, ["bamboo " * 400])
+            assert prepared.cut == [window < 32], window
+            assert (len(prepared.sequences) > 1) == (window >= 32)
+            seen.add(window < 32)
+
+    assert seen == {True, False}
 
 
 def test_vectors_of_all_windows_are_kept(build: Callable[..., Path]) -> None:

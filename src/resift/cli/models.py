@@ -100,7 +100,7 @@ def _reads(row: Any) -> int | None:
 
 def _runners(family: str) -> list[str]:
     """Return the backends that are installed and run a family; a graph is only run where somebody has exported one."""
-    suitable = ["torch"] if family in ("prompted", "listwise", "late interaction") else list(_RUNNERS)
+    suitable = ["torch"] if family in ("chain", "prompted", "listwise", "late interaction") else list(_RUNNERS)
     return [runner for runner in suitable if _is_installed(_RUNNERS[runner][0])]
 
 

@@ -8,7 +8,7 @@ together.
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Family = Literal["pair", "prompted", "embedding", "listwise", "late interaction"]
+Family = Literal["pair", "chain", "prompted", "embedding", "listwise", "late interaction"]
 Scale = Literal["logit", "probability", "cosine", "sum of cosines"]
 
 
@@ -17,7 +17,7 @@ class Facts:
     """One model."""
 
     family: Family
-    """A cross-encoder of pairs, a language model that is asked, an embedding model, ..."""
+    """A cross-encoder of pairs, one that is a chain of modules, a language model asked with a prompt, and so on."""
 
     millions: float
     """Of parameters, as the authors round them."""
@@ -47,7 +47,7 @@ _MXBAI_V1 = Facts("pair", 184, _EN, 512, "probability")
 _MXBAI_V2 = Facts("prompted", 494, "100+", 32768, "logit")
 _QWEN3 = Facts("prompted", 600, "100+", 40960, "probability")
 _MODERN_BERT = Facts("pair", 149, _EN, 8192, "probability")
-_ETTIN = Facts("pair", 17, _EN, 7999, "logit", by_files=True)
+_ETTIN = Facts("chain", 17, _EN, 7999, "logit", by_files=True)
 _JINA_V2 = Facts("pair", 278, _MANY, 1024, "probability", _NC, is_commercial=False)
 _JINA_V3 = Facts("listwise", 597, _MANY, 131072, "cosine", _NC, is_commercial=False)
 _ZERANK = Facts("prompted", 4000, _EN, 40960, "logit", _NC, is_commercial=False)
@@ -89,7 +89,7 @@ FACTS: dict[str, Facts] = {
     "cross-encoder/ettin-reranker-150m-v1": replace(_ETTIN, millions=150),
     "cross-encoder/ettin-reranker-400m-v1": replace(_ETTIN, millions=400),
     "cross-encoder/ettin-reranker-1b-v1": replace(_ETTIN, millions=1000),
-    "nvidia/llama-nemotron-rerank-1b-v2": Facts("pair", 1240, "26", 8192, "logit", "NVIDIA Open Model"),
+    "nvidia/llama-nemotron-rerank-1b-v2": Facts("prompted", 1240, "26", 8192, "logit", "NVIDIA Open Model"),
     "zeroentropy/zerank-1": _ZERANK,
     "zeroentropy/zerank-1-reranker": _ZERANK,
     "zeroentropy/zerank-1-small": _ZERANK_SMALL,

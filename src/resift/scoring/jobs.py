@@ -106,9 +106,9 @@ def by_job(parts: Sequence[Part]) -> dict[Job, list[int]]:
 
 def places(rows: Sequence[int], chosen: Sequence[int]) -> NDArray[np.intp]:
     """Return where the rows of the chosen sequences are, among those of all, which have so many rows each."""
-    ends = np.cumsum(rows)
-    if int(ends[-1]) == len(rows):  # one each, as nearly always
+    if min(rows) == max(rows) == 1:  # as nearly always
         return np.asarray(chosen, dtype=np.intp)
+    ends = np.cumsum(rows)
     return np.concatenate([np.arange(ends[at] - rows[at], ends[at], dtype=np.intp) for at in chosen])
 
 

@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from resift.scoring.backends import Outputs
 from resift.scoring.planning import NO_IDS, Batch, Ids, Tokens
+from resift.tokenizing import shared_prefix
 
 Scores = NDArray[np.float64]  # (documents,)
+
+_WORTH_SHARING = 8  # tokens; joining a shorter prefix to every document costs more than computing it again
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +38,14 @@ class Prepared:
         if not len(self.prefix):
             return Batch(self.sequences)
         return Batch(self.sequences, (self.prefix,), (0,) * len(self.sequences))
+
+
+def split_prefix(sequences: Sequence[Ids]) -> tuple[Ids, list[Tokens]]:
+    """Return what all sequences begin with, if it is long enough to be computed once, and what is left of each."""
+    prefix = shared_prefix(sequences)
+    if len(prefix) < _WORTH_SHARING:
+        prefix = NO_IDS
+    return prefix, [Tokens(ids[len(prefix) :]) for ids in sequences]
 
 
 class Family(Protocol):

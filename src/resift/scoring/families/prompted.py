@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from resift.errors import InvalidInput
-from resift.scoring.families import LogitScale, Prepared
+from resift.scoring.families import LogitScale, Prepared, split_prefix
 from resift.scoring.families.windows import Windows, best_of
 from resift.scoring.planning import NO_IDS, Ids, Tokens
 from resift.settings import Prompt
@@ -16,7 +16,6 @@ from resift.tokenizing import TextEncoder, shared_prefix
 _PLACEHOLDER = re.compile(r"\{(query|document|instruction)\}")
 _LEAST_WINDOW = 8  # one part in so many of what is read
 _NO_TOKEN = np.int32(-1)
-_WORTH_SHARING = 8  # tokens; joining a shorter prefix to every document costs more than computing it again
 
 
 class PromptedLM:
@@ -69,11 +68,9 @@ class PromptedLM:
         read = [self._read(asked, body) for body in bodies]
         counts = [len(several) for several in read]
         whole = [np.concatenate([*asked.before, kept, *asked.after]) for several in read for kept in several]
-        prefix = shared_prefix(whole) if self._shares_prefix else NO_IDS
-        if len(prefix) < _WORTH_SHARING:
-            prefix = NO_IDS
+        prefix, sequences = split_prefix(whole) if self._shares_prefix else (NO_IDS, [Tokens(ids) for ids in whole])
         return Prepared(
-            [Tokens(ids[len(prefix) :]) for ids in whole],
+            sequences,
             finish=lambda outputs, normalize: self._scale.apply(best_of(outputs[:, 0], counts), normalize),
             prefix=prefix,
             cut=[len(body) > asked.room and not self._can_spread(asked) for body in bodies],

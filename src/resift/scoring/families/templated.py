@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from resift.errors import InvalidInput
-from resift.scoring.families import LogitScale, Prepared
+from resift.scoring.families import LogitScale, Prepared, split_prefix
 from resift.scoring.families.chat import ChatTemplate
 from resift.scoring.planning import NO_IDS, Ids, Tokens
-from resift.tokenizing import TextEncoder, shared_prefix
+from resift.tokenizing import TextEncoder
 
-_WORTH_SHARING = 8  # tokens; joining a shorter prefix to every document costs more than computing it again
 _FILLERS = ("0", "1 2 3 4")  # in the place of both texts; what both prompts end in is the template's own
 
 
@@ -35,8 +34,13 @@ class TemplatedLM:
         instruction: str = "",
         cuts_front: bool = False,
         restores_end: bool = True,
+        shares_prefix: bool = True,
     ) -> None:
-        """Read as saved; with `cuts_front`, too long a prompt loses its beginning."""
+        """
+        Read as saved; with `cuts_front`, too long a prompt loses its beginning.
+
+        A model whose tokens look ahead, or of which more than the last one is read, shares no prefix.
+        """
         self.max_length = max_length
         self.instructable = chat.hears_the_system()
         self._encoder = encoder
@@ -45,6 +49,7 @@ class TemplatedLM:
         self._instruction = instruction
         self._cuts_front = cuts_front
         self._restores_end = restores_end
+        self._shares_prefix = shares_prefix
 
     def prepare(self, query: str, documents: Sequence[str], instruction: str | None) -> Prepared:
         """Make one call ready."""
@@ -58,11 +63,9 @@ class TemplatedLM:
             )
         end = self._end(told) if any(len(ids) >= self.max_length for ids in written) else NO_IDS
         whole = [self._shortened(ids, end) for ids in written]
-        prefix = shared_prefix(whole)
-        if len(prefix) < _WORTH_SHARING:
-            prefix = NO_IDS
+        prefix, sequences = split_prefix(whole) if self._shares_prefix else (NO_IDS, [Tokens(ids) for ids in whole])
         return Prepared(
-            [Tokens(ids[len(prefix) :]) for ids in whole],
+            sequences,
             finish=lambda outputs, normalize: self._scale.apply(outputs[:, 0], normalize),
             prefix=prefix,
             cut=[len(ids) > self.max_length for ids in written],

@@ -12,15 +12,18 @@ from resift.scoring.families.pair import PairCrossEncoder
 from resift.scoring.families.windows import windows_for
 from resift.scoring.recognition.recognised import Recognised
 from resift.scoring.recognition.saved import (
+    activation_of,
     default_prompt_of,
     encoder_of,
     half_of,
     is_typed,
     kind_of,
+    looks_back_only,
     max_length_of,
     modules_of,
     prompts_of,
     require_chain,
+    require_cuts_at_end,
     says_sigmoid,
     unknown_chain,
 )
@@ -38,8 +41,6 @@ _POOLINGS: dict[str, Pooling] = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-# of torch.nn, all of them made without arguments
-_ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Mish", "Sigmoid", "LeakyReLU", "ELU", "SELU", "Softplus")
 
 
 def recognise_chain(checkpoint: Checkpoint, row: ChainRow, settings: Settings) -> Recognised:
@@ -48,11 +49,15 @@ def recognise_chain(checkpoint: Checkpoint, row: ChainRow, settings: Settings) -
         raise unknown_chain(checkpoint)
     readout = Embed(poolings_of(checkpoint), normalize=False, layers=layers_of(checkpoint, SCORES))
     if speaks_in_messages(checkpoint):
-        return Recognised(templated_family(checkpoint, settings), readout, half_of(checkpoint))
+        # of a prefix that is computed once nothing is left to pool
+        shares_prefix = readout.pooling == ("lasttoken",) and looks_back_only(checkpoint)
+        family = templated_family(checkpoint, settings, shares_prefix=shares_prefix)
+        return Recognised(family, readout, half_of(checkpoint))
     return Recognised(_pair_family(checkpoint, row, settings), readout, half_of(checkpoint))
 
 
 def _pair_family(checkpoint: Checkpoint, row: ChainRow, settings: Settings) -> Family:
+    require_cuts_at_end(checkpoint)
     encoder = encoder_of(checkpoint)
     if not len(encoder.pair_frame().before[1]):
         raise ModelUnsupported(
@@ -125,20 +130,11 @@ def _layer(checkpoint: Checkpoint, module: Mapping[str, Any], saved: Mapping[str
     """Return what a module does; nothing, for one that only training knows."""
     kind, folder = kind_of(module), str(module["path"])
     if kind == "Dense":
-        activation = _activation(checkpoint, str(saved.get("activation_function", "torch.nn.modules.activation.Tanh")))
+        activation = activation_of(checkpoint, saved)
         return [Projection("linear", folder, activation=activation, residual=bool(saved.get("use_residual")))]
     if kind == "LayerNorm":
         return [LayerNorm(folder)]
     return [Normalize()] if kind == "Normalize" else []
-
-
-def _activation(checkpoint: Checkpoint, name: str) -> str:
-    short = name.rpartition(".")[2]
-    if not name.startswith("torch.nn.") or short not in _ACTIVATIONS:
-        raise ModelUnsupported(
-            f"a layer of {checkpoint.name} applies {name!r}; known here are {', '.join(_ACTIVATIONS)}, of torch.nn"
-        )
-    return short
 
 
 def _require_one_score(checkpoint: Checkpoint) -> None:

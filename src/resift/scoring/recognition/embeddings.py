@@ -15,6 +15,7 @@ from resift.scoring.recognition.saved import (
     max_length_of,
     modules_of,
     prompts_of,
+    require_cuts_at_end,
     saved_json,
     unknown_chain,
 )
@@ -30,6 +31,7 @@ def recognise_embedding(checkpoint: Checkpoint, row: EmbeddingRow, settings: Set
         raise ModelUnsupported(
             f"{checkpoint.name} is given its texts as messages of a chat, which is not known here; choose another model"
         )
+    require_cuts_at_end(checkpoint)
     layers = layers_of(checkpoint, VECTOR)
     unit = layers[-1:] == (Normalize(),)
     saved = saved_json(checkpoint, "config_sentence_transformers.json")

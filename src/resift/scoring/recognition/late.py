@@ -13,6 +13,7 @@ from resift.scoring.families.late import Expansion, LateInteraction, Side
 from resift.scoring.families.windows import windows_for
 from resift.scoring.recognition.recognised import Recognised
 from resift.scoring.recognition.saved import (
+    activation_of,
     encoder_of,
     half_of,
     kind_of,
@@ -20,6 +21,7 @@ from resift.scoring.recognition.saved import (
     max_length_of,
     modules_of,
     positions_of,
+    require_cuts_at_end,
     saved_json,
     special_tokens_of,
     unknown_chain,
@@ -29,7 +31,7 @@ from resift.tokenizing import TextEncoder
 
 _STANFORD = "HF_ColBERT"  # the architecture that the authors' own checkpoints name
 _PYLATE, _ST = "ColBERT", "MultiVectorEncoder"  # what the chains of others call themselves
-_ACTIVATIONS = frozenset({"Identity", "Tanh", "ReLU", "GELU", "SiLU"})
+_MARKERS = ("query_prefix", "document_prefix")  # what PyLate has always saved, also before its chains had a name
 _PUNCTUATION = list(string.punctuation)
 
 
@@ -54,13 +56,16 @@ class _Said:
 
 def is_late(checkpoint: Checkpoint) -> bool:
     """Whether a model's files say that it compares texts token by token."""
-    named = saved_json(checkpoint, "config_sentence_transformers.json").get("model_type")
-    return named in (_PYLATE, _ST) or _STANFORD in (checkpoint.config.get("architectures") or ())
+    saved = saved_json(checkpoint, "config_sentence_transformers.json")
+    marked = any(name in saved for name in _MARKERS) and "Pooling" not in modules_of(checkpoint)
+    named = saved.get("model_type") in (_PYLATE, _ST)
+    return named or marked or _STANFORD in (checkpoint.config.get("architectures") or ())
 
 
 def recognise_late(checkpoint: Checkpoint, row: LateRow, settings: Settings) -> Recognised:
     """Decide how a late-interaction model is read."""
     _require_plain_positions(checkpoint)
+    require_cuts_at_end(checkpoint)
     said = _chained(checkpoint) if modules_of(checkpoint) else _stanford(checkpoint)
     encoder = encoder_of(checkpoint)
     if said.whole and saved_json(checkpoint, "sentence_bert_config.json").get("do_lower_case"):
@@ -107,6 +112,8 @@ def _require_plain_positions(checkpoint: Checkpoint) -> None:
 def _stanford(checkpoint: Checkpoint) -> _Said:
     """Read the layout of ColBERT's authors: the projection among the weights, the settings in a file beside them."""
     saved = saved_json(checkpoint, "artifact.metadata")
+    if (similarity := saved.get("similarity") or "cosine") != "cosine":
+        raise ModelUnsupported(f"{checkpoint.name} compares vectors by {similarity!r}; known here is cosine")
     markers = {
         "query": saved.get("query_token_id") or "[unused0]",
         "document": saved.get("doc_token_id") or "[unused1]",
@@ -129,7 +136,7 @@ def _chained(checkpoint: Checkpoint) -> _Said:
     if kinds[:1] != ["Transformer"] or set(kinds[1:]) - {"Dense", "MultiVectorMask", "Normalize"}:
         raise unknown_chain(checkpoint)
     layers = [layer for module in modules[1:] if (layer := _layer(checkpoint, module)) is not None]
-    if saved.get("model_type") == _PYLATE and "Normalize" not in kinds:
+    if saved.get("model_type") != _ST and Normalize() not in layers:  # PyLate does it without saying so
         layers.append(Normalize())
     prefixes = {role: saved.get(f"{role}_prefix") or "" for role in ("query", "document")}
     prompts = {
@@ -187,12 +194,12 @@ def _layer(checkpoint: Checkpoint, module: Mapping[str, Any]) -> Layer | None:
     if kind_of(module) == "Normalize":
         return Normalize() if saved.get("module_input_name") == "token_embeddings" else None
     names = {saved.get(f"module_{end}_name") or "token_embeddings" for end in ("input", "output")}
-    activation = str(saved.get("activation_function") or "Tanh").rpartition(".")[2]
-    if names != {"token_embeddings"} or activation not in _ACTIVATIONS:
+    if names != {"token_embeddings"}:
         raise ModelUnsupported(
-            f"{checkpoint.name}: what {module['path']} does with the vectors of tokens ({activation} of "
-            f"{', '.join(sorted(names))}) is not known here; choose another model"
+            f"{checkpoint.name}: what {module['path']} does with {', '.join(sorted(names))} is not known here, where "
+            "each token has a vector; choose another model"
         )
+    activation = activation_of(checkpoint, saved)
     return Projection("linear", module["path"], activation, residual=bool(saved.get("use_residual")))
 
 

@@ -16,6 +16,7 @@ from resift.scoring.recognition.saved import (
     is_typed,
     max_length_of,
     require_chain,
+    require_cuts_at_end,
     require_one_label,
     says_sigmoid,
 )
@@ -26,6 +27,7 @@ def recognise_pair(checkpoint: Checkpoint, row: PairRow, settings: Settings) -> 
     """Decide how a pair cross-encoder is read."""
     require_one_label(checkpoint)
     require_chain(checkpoint, known=())
+    require_cuts_at_end(checkpoint)
     encoder = encoder_of(checkpoint)
     if not len(encoder.pair_frame().before[1]):
         raise ModelUnsupported(

@@ -13,6 +13,8 @@ from resift.scoring.planning import NO_IDS, Ids
 from resift.scoring.recognition.recognised import Recognised
 from resift.scoring.recognition.saved import (
     encoder_of,
+    is_decoder,
+    looks_back_only,
     max_length_of,
     positions_of,
     require_chain,
@@ -26,8 +28,8 @@ from resift.tokenizing import TextEncoder
 def recognise_prompted(checkpoint: Checkpoint, row: PromptRow, settings: Settings) -> Recognised:
     """Decide how a prompted language model is read."""
     architecture = (checkpoint.config.get("architectures") or [""])[0]
-    # decoders say how many heads their keys have; an encoder's head was never trained to answer
-    converted = architecture.endswith("ForSequenceClassification") and "num_key_value_heads" in checkpoint.config
+    # an encoder's head was never trained to answer
+    converted = architecture.endswith("ForSequenceClassification") and is_decoder(checkpoint)
     if converted:
         require_one_label(checkpoint)
     elif not architecture.endswith("ForCausalLM"):
@@ -46,6 +48,7 @@ def recognise_prompted(checkpoint: Checkpoint, row: PromptRow, settings: Setting
         scale=LogitScale(sigmoid_by_default=row.sigmoid, shift=row.shift, spread=row.spread),
         before=before,
         after=after,
+        shares_prefix=looks_back_only(checkpoint),
         windows=windows_for(settings.long_documents),
     )
     if converted:  # its head is the difference of the answers' rows already

@@ -11,7 +11,9 @@ from resift.tokenizing import TextEncoder
 _NO_LIMIT = 2**31
 _FLOAT16_IS_SAFE = {"bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"}
 _TWO_TYPES_UNLESS_SAID = {"bert", "electra", "albert", "mobilebert", "convbert"}
-_ACTIVATIONS = {"Identity": False, "Sigmoid": True}
+_IS_SIGMOID = {"Identity": False, "Sigmoid": True}
+# of torch.nn, all of them made without arguments
+_ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Mish", "Sigmoid", "LeakyReLU", "ELU", "SELU", "Softplus")
 
 
 def modules_of(checkpoint: Checkpoint) -> list[str]:
@@ -78,10 +80,21 @@ def says_sigmoid(checkpoint: Checkpoint) -> bool:
         or config.get("sbert_ce_default_activation_function")
         or "Sigmoid"
     )
-    sigmoid = _ACTIVATIONS.get(str(named).rpartition(".")[2])
+    sigmoid = _IS_SIGMOID.get(str(named).rpartition(".")[2])
     if sigmoid is None:
         raise ModelUnsupported(f"{checkpoint.name} applies {named!r} to its logit; known here are Identity and Sigmoid")
     return sigmoid
+
+
+def activation_of(checkpoint: Checkpoint, saved: Mapping[str, Any]) -> str:
+    """Return the name in torch.nn of what a Dense module applies, by what its file says."""
+    name = str(saved.get("activation_function") or "torch.nn.modules.activation.Tanh")
+    short = name.rpartition(".")[2]
+    if not name.startswith("torch.nn.") or short not in _ACTIVATIONS:
+        raise ModelUnsupported(
+            f"a layer of {checkpoint.name} applies {name!r}; known here are {', '.join(_ACTIVATIONS)}, of torch.nn"
+        )
+    return short
 
 
 def require_one_label(checkpoint: Checkpoint) -> None:
@@ -102,6 +115,20 @@ def max_length_of(checkpoint: Checkpoint, settings: Settings, default: int) -> i
     if settings.max_length > most:
         raise InvalidInput(f"max_length={settings.max_length} is more than {checkpoint.name} can read, {most} tokens")
     return settings.max_length
+
+
+def require_cuts_at_end(checkpoint: Checkpoint) -> None:
+    """Make sure that a text that is too long loses its end, as it does here."""
+    if cuts_front(checkpoint):
+        raise ModelUnsupported(
+            f"{checkpoint.name} cuts the beginnings of long texts (truncation_side in tokenizer_config.json), which is "
+            "not known here; choose another model"
+        )
+
+
+def cuts_front(checkpoint: Checkpoint) -> bool:
+    """Whether a model was saved with a tokenizer that cuts the beginnings of long texts."""
+    return saved_json(checkpoint, "tokenizer_config.json").get("truncation_side") == "left"
 
 
 def refuse_windows(checkpoint: Checkpoint, settings: Settings) -> None:
@@ -131,6 +158,16 @@ def encoder_of(checkpoint: Checkpoint) -> TextEncoder:
     """Return a model's tokenizer."""
     lower = saved_json(checkpoint, "sentence_bert_config.json").get("do_lower_case")
     return TextEncoder(checkpoint.tokenizer_file, lower=bool(lower))
+
+
+def is_decoder(checkpoint: Checkpoint) -> bool:
+    """Whether a model is of the make of language models, which say how many heads their keys have."""
+    return "num_key_value_heads" in checkpoint.config
+
+
+def looks_back_only(checkpoint: Checkpoint) -> bool:
+    """Whether no token sees those behind it, so that what comes first may be computed once for many texts."""
+    return is_decoder(checkpoint) and checkpoint.config.get("is_causal", True) is not False
 
 
 def is_typed(checkpoint: Checkpoint) -> bool:

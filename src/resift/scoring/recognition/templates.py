@@ -12,10 +12,12 @@ from resift.scoring.families.chat import ChatTemplate
 from resift.scoring.families.templated import TemplatedLM
 from resift.scoring.recognition.recognised import Recognised
 from resift.scoring.recognition.saved import (
+    cuts_front,
     default_prompt_of,
     encoder_of,
     kind_of,
     longest_of,
+    looks_back_only,
     max_length_of,
     refuse_windows,
     saved_json,
@@ -46,7 +48,8 @@ def recognise_templated(checkpoint: Checkpoint, row: TemplateRow, settings: Sett
     if saved.get("module_input_name", _LOGITS) != _LOGITS:
         raise ModelUnsupported(f"{checkpoint.name} scores by {saved['module_input_name']!r}; known here is {_LOGITS!r}")
     answer = Answer(saved["true_token_id"], saved.get("false_token_id"))
-    return Recognised(templated_family(checkpoint, settings), answer, "bfloat16")
+    family = templated_family(checkpoint, settings, shares_prefix=looks_back_only(checkpoint))
+    return Recognised(family, answer, "bfloat16")
 
 
 def speaks_in_messages(checkpoint: Checkpoint) -> bool:
@@ -54,7 +57,7 @@ def speaks_in_messages(checkpoint: Checkpoint) -> bool:
     return "message" in (saved_json(checkpoint, _TRANSFORMER).get("modality_config") or {})
 
 
-def templated_family(checkpoint: Checkpoint, settings: Settings) -> TemplatedLM:
+def templated_family(checkpoint: Checkpoint, settings: Settings, *, shares_prefix: bool) -> TemplatedLM:
     """Return the family of a model that is asked by its own chat template."""
     refuse_windows(checkpoint, settings)
     template = _template_of(checkpoint)
@@ -85,8 +88,9 @@ def templated_family(checkpoint: Checkpoint, settings: Settings) -> TemplatedLM:
         max_length=max_length_of(checkpoint, settings, sizes.get("max_length") or longest_of(checkpoint)),
         scale=LogitScale(sigmoid_by_default=says_sigmoid(checkpoint)),
         instruction=default_prompt_of(checkpoint),
-        cuts_front=saved_json(checkpoint, "tokenizer_config.json").get("truncation_side") == "left",
+        cuts_front=cuts_front(checkpoint),
         restores_end=bool(restores_end),
+        shares_prefix=shares_prefix,
     )
 
 

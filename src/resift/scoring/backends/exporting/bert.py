@@ -1,7 +1,6 @@
 """BERT and XLM-R as a graph: on padded batches, in the last layer only the first token, where that alone is read."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -9,34 +8,22 @@ from torch.nn.functional import embedding, gelu, linear
 
 from resift.checkpoint import Checkpoint
 from resift.scoring.backends import Classify, Embed, Readout
+from resift.scoring.backends.torch.bert import HEADS, is_bert, name_of
+from resift.scoring.backends.torch.flash_names import by_plain_names
 from resift.scoring.backends.torch.weights import read_weights
 
 Weights = Mapping[str, torch.Tensor]
 
-_ROBERTAS = frozenset({"roberta", "xlm-roberta", "camembert"})
-_HEADS = {"bert": ("bert.pooler.dense", "classifier"), "roberta": ("classifier.dense", "classifier.out_proj")}
-
 
 def bert_graph(checkpoint: Checkpoint, readout: Readout, dtype: torch.dtype) -> "BertGraph | None":
     """Return a model of this kind; None where it is of another, or its files are not as expected."""
-    if not isinstance(readout, Classify | Embed) or readout.backbone or not _fits(checkpoint.config):
+    if not isinstance(readout, Classify | Embed) or readout.backbone or not is_bert(checkpoint.config):
         return None
-    weights = read_weights(checkpoint, dtype=torch.float32, device=torch.device("cpu"))
+    weights = by_plain_names(read_weights(checkpoint, dtype=torch.float32, device=torch.device("cpu")))
     try:
         return BertGraph(checkpoint, weights, readout).to(dtype).eval().requires_grad_(False)
     except KeyError:
         return None  # whoever loads it next says what is missing
-
-
-def _fits(config: Mapping[str, Any]) -> bool:
-    """Whether a model's configuration asks for nothing but what is done here."""
-    return (
-        config.get("model_type") in _ROBERTAS | {"bert"}
-        and config.get("hidden_act", "gelu") == "gelu"
-        and config.get("position_embedding_type", "absolute") == "absolute"
-        and not config.get("is_decoder")
-        and not config.get("auto_map")
-    )
 
 
 class BertGraph(nn.Module):
@@ -45,7 +32,7 @@ class BertGraph(nn.Module):
     def __init__(self, checkpoint: Checkpoint, weights: Weights, readout: Classify | Embed) -> None:
         super().__init__()
         config = checkpoint.config
-        name = "roberta" if config["model_type"] in _ROBERTAS else "bert"
+        name = name_of(config)
         backbone = {key.removeprefix(f"{name}."): weight for key, weight in weights.items()}
         self.cut = isinstance(readout, Classify) or readout.pooling == ("cls",)
         self.words, self.places, self.kinds = (
@@ -69,7 +56,7 @@ class BertGraph(nn.Module):
             )
             for at in range(count)
         )
-        self.head = _Head(weights, *_HEADS[name]) if isinstance(readout, Classify) else None
+        self.head = _Head(weights, *HEADS[name]) if isinstance(readout, Classify) else None
 
     @property
     def inputs(self) -> list[str]:

@@ -5,26 +5,26 @@ It computes what transformers' does, with the query, key and value products as o
 the last layer only for the rows that are read, and nothing of transformers imported.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import embedding, layer_norm
+from torch.nn.functional import embedding
 
 from resift.checkpoint import Checkpoint
 from resift.scoring.backends import Answer, Embed, EmbedEach, Readout
 from resift.scoring.backends.torch.attention import Sight, attend
 from resift.scoring.backends.torch.flash_names import by_plain_names
-from resift.scoring.backends.torch.linears import linear
 from resift.scoring.backends.torch.packing import Packed, Positions, Segments
+from resift.scoring.backends.torch.parts import Weights, has_more_layers, layer_norm, product
 from resift.scoring.backends.torch.places import PlaceReader
 from resift.scoring.backends.torch.readouts import VectorReader
 from resift.scoring.backends.torch.running import Reader
 from resift.scoring.backends.torch.weights import read_weights
 
-Weights = Mapping[str, torch.Tensor]
-Taken = dict[str, torch.Tensor]  # whoever lays a weight out anew takes it out, so that no layer is held twice
+# the two layers of the head, by the name of the backbone
+HEADS = {"bert": ("bert.pooler.dense", "classifier"), "roberta": ("classifier.dense", "classifier.out_proj")}
 
 _ROBERTAS = frozenset({"roberta", "xlm-roberta", "camembert"})
 
@@ -34,10 +34,10 @@ def open_bert(
 ) -> tuple["BertBody", Reader] | None:
     """Load a model of this kind; None where it is of another, or its files are not as expected."""
     brings_code = trust_remote_code and checkpoint.config.get("auto_map")
-    if isinstance(readout, Answer) or brings_code or not _fits(checkpoint.config):
+    if isinstance(readout, Answer) or brings_code or not is_bert(checkpoint.config):
         return None
     weights = by_plain_names(read_weights(checkpoint, dtype=dtype, device=device))
-    name = "roberta" if checkpoint.config["model_type"] in _ROBERTAS else "bert"
+    name = name_of(checkpoint.config)
     backbone = {key.removeprefix(f"{name}."): weight for key, weight in weights.items()}
     try:
         reader: Reader
@@ -46,20 +46,27 @@ def open_bert(
         elif isinstance(readout, Embed):
             reader = VectorReader(readout, checkpoint, device)
         else:
-            reader = BertHead(weights, *_HEAD_NAMES[name])
+            reader = BertHead(weights, *HEADS[name])
         del weights  # the body's are let go one by one
-        return BertBody(checkpoint.config, backbone), reader
+        body = BertBody(checkpoint.config, backbone)
     except KeyError:
         return None  # whoever loads it next says what is missing
+    return None if has_more_layers(backbone) else (body, reader)  # and that one, what is left over
 
 
-def _fits(config: Mapping[str, Any]) -> bool:
+def name_of(config: Mapping[str, Any]) -> str:
+    """Return what a model's backbone is called inside its weights."""
+    return "roberta" if config["model_type"] in _ROBERTAS else "bert"
+
+
+def is_bert(config: Mapping[str, Any]) -> bool:
     """Whether a model's configuration asks for nothing but what is done here."""
     return (
         config.get("model_type") in _ROBERTAS | {"bert"}
         and config.get("hidden_act", "gelu") == "gelu"
         and config.get("position_embedding_type", "absolute") == "absolute"
         and not config.get("is_decoder")
+        and not config.get("quantization_config")
     )
 
 
@@ -68,7 +75,7 @@ class BertBody:
 
     padded = alone = False
 
-    def __init__(self, config: Mapping[str, Any], weights: Taken) -> None:
+    def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
         """Take the weights of the backbone, by their names inside it, out of the mapping."""
         counts_from_padding = config["model_type"] in _ROBERTAS
         padding = config.get("pad_token_id")
@@ -78,7 +85,7 @@ class BertBody:
         )
         self.vocabulary = len(self._words)
         epsilon = float(config.get("layer_norm_eps", 1e-12))
-        self._norm = _norm(weights, "embeddings.LayerNorm", epsilon)
+        self._norm = layer_norm(weights, "embeddings.LayerNorm", epsilon)
         self._layers = [
             _Layer(weights, f"encoder.layer.{at}", heads=int(config["num_attention_heads"]), epsilon=epsilon)
             for at in range(int(config["num_hidden_layers"]))
@@ -98,15 +105,15 @@ class BertBody:
 class _Layer:
     """One layer: what each asking row gathers from the states that it may look at, then the two products."""
 
-    def __init__(self, weights: Taken, name: str, *, heads: int, epsilon: float) -> None:
+    def __init__(self, weights: Weights, name: str, *, heads: int, epsilon: float) -> None:
         self._heads = heads
-        self._ask = _product(weights, f"{name}.attention.self.query")
-        self._offer = _product(weights, f"{name}.attention.self.key", f"{name}.attention.self.value")
-        self._take_in = _product(weights, f"{name}.attention.output.dense")
-        self._attention_norm = _norm(weights, f"{name}.attention.output.LayerNorm", epsilon)
-        self._widen = _product(weights, f"{name}.intermediate.dense", gelu=True)
-        self._narrow = _product(weights, f"{name}.output.dense")
-        self._norm = _norm(weights, f"{name}.output.LayerNorm", epsilon)
+        self._ask = product(weights, f"{name}.attention.self.query")
+        self._offer = product(weights, f"{name}.attention.self.key", f"{name}.attention.self.value")
+        self._take_in = product(weights, f"{name}.attention.output.dense")
+        self._attention_norm = layer_norm(weights, f"{name}.attention.output.LayerNorm", epsilon)
+        self._widen = product(weights, f"{name}.intermediate.dense", gelu=True)
+        self._narrow = product(weights, f"{name}.output.dense")
+        self._norm = layer_norm(weights, f"{name}.output.LayerNorm", epsilon)
 
     def __call__(self, asking: torch.Tensor, states: torch.Tensor, segments: Segments) -> torch.Tensor:
         query = self._ask(asking).unflatten(1, (self._heads, -1))
@@ -117,21 +124,10 @@ class _Layer:
         return self._norm(asking + self._narrow(self._widen(asking)))
 
 
-def _product(weights: Taken, *names: str, gelu: bool = False) -> nn.Module:
-    """Return the linear layer of that name, or of several side by side."""
-    weight, bias = (torch.cat([weights.pop(f"{name}.{kind}") for name in names]) for kind in ("weight", "bias"))
-    return linear(weight, bias, gelu=gelu)
-
-
-def _norm(weights: Weights, name: str, epsilon: float) -> Callable[[torch.Tensor], torch.Tensor]:
-    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    return lambda states: layer_norm(states, weight.shape, weight, bias, epsilon)
-
-
 class BertHead:
     """Reads the logit of BERT's head, which is RoBERTa's as well: dense, tanh, one number; in full precision."""
 
-    def __init__(self, weights: Weights, dense: str, out: str) -> None:
+    def __init__(self, weights: Mapping[str, torch.Tensor], dense: str, out: str) -> None:
         self._dense, self._out = (
             (weights[f"{name}.weight"].float(), weights[f"{name}.bias"].float()) for name in (dense, out)
         )
@@ -144,6 +140,3 @@ class BertHead:
         """Return the logits: (sequences, labels)."""
         pooled = torch.tanh(nn.functional.linear(hidden.float(), *self._dense))
         return nn.functional.linear(pooled, *self._out)
-
-
-_HEAD_NAMES = {"bert": ("bert.pooler.dense", "classifier"), "roberta": ("classifier.dense", "classifier.out_proj")}

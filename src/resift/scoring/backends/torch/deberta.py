@@ -7,26 +7,23 @@ both are one product with a table that has a row for each distance, and the weig
 it. transformers' own picks them one by one, and computes the table anew in each layer of each pass.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import embedding, gelu, layer_norm, scaled_dot_product_attention
+from torch.nn.functional import embedding, gelu, scaled_dot_product_attention
 
 from resift.checkpoint import Checkpoint
 from resift.scoring.backends import Classify, Embed, Readout
-from resift.scoring.backends.torch.linears import linear
 from resift.scoring.backends.torch.packing import Packed, Positions, Segments
+from resift.scoring.backends.torch.parts import Step, Weights, has_more_layers, layer_norm, product
 from resift.scoring.backends.torch.readouts import VectorReader
 from resift.scoring.backends.torch.running import Reader
 from resift.scoring.backends.torch.weights import read_weights
 
-Weights = Mapping[str, torch.Tensor]
-Activation = Callable[[torch.Tensor], torch.Tensor]
-
-_POOLER_ACTIVATIONS: dict[str, Activation] = {"gelu": gelu, "tanh": torch.tanh}
+_POOLER_ACTIVATIONS: dict[str, Step] = {"gelu": gelu, "tanh": torch.tanh}
 _LEAST_FILLED = 0.7  # of the longest sequence of a group, how long the others must be at least
 _MOST_WEIGHTS = 2**22  # what each head of a group may write down for one way of looking
 
@@ -47,9 +44,12 @@ def open_deberta(
             if isinstance(readout, Embed)
             else ContextHead(checkpoint.config, weights)
         )
-        return DebertaBody(checkpoint.config, backbone), reader
+        del weights  # the body's are let go one by one
+        body = DebertaBody(checkpoint.config, backbone)
     except KeyError:
         return None  # whoever loads it next says what is missing
+    left = (name for name in backbone if ".pos_" not in name)  # projections of positions are read, and not taken out
+    return None if has_more_layers(left) else (body, reader)  # and that one, what is left over
 
 
 def _fits(config: Mapping[str, Any]) -> bool:
@@ -60,6 +60,7 @@ def _fits(config: Mapping[str, Any]) -> bool:
         and config.get("pooler_hidden_act", "gelu") in _POOLER_ACTIVATIONS
         and bool(config.get("relative_attention"))
         and not config.get("conv_kernel_size")
+        and not config.get("quantization_config")
     )
 
 
@@ -71,7 +72,7 @@ class DebertaBody:
 
     def __init__(self, config: Mapping[str, Any], weights: Weights, *, together: bool | None = None) -> None:
         """
-        Take the weights of the backbone, by their names inside it.
+        Take the weights of the backbone, by their names inside it, out of the mapping.
 
         `together` says whether sequences of like lengths share products, which saves a GPU time and costs a CPU some.
         """
@@ -89,10 +90,10 @@ class DebertaBody:
         self._together = self._words.is_cuda if together is None else together
         self._distances = _Distances(config)
         epsilon = float(config.get("layer_norm_eps", 1e-7))
-        self._norm = _norm(weights, "embeddings.LayerNorm", epsilon)
+        self._norm = layer_norm(weights, "embeddings.LayerNorm", epsilon)
         related = weights["encoder.rel_embeddings.weight"][: self._distances.rows]
         if "layer_norm" in (part.strip() for part in config.get("norm_rel_ebd", "none").lower().split("|")):
-            related = _norm(weights, "encoder.LayerNorm", epsilon)(related)
+            related = layer_norm(weights, "encoder.LayerNorm", epsilon)(related)
         self._layers = [
             _Layer(config, weights, f"encoder.layer.{at}", related=related)
             for at in range(int(config["num_hidden_layers"]))
@@ -236,7 +237,6 @@ class _Layer:
         width = len(weights[f"{own}.query_proj.weight"]) // self._heads
         # one scale for each part of a weight, folded into whatever asks
         scale = (width * (1 + ("c2p" in ways) + ("p2c" in ways))) ** -0.5
-        self._offer = _product(weights, *(f"{own}.{part}_proj" for part in ("query", "key", "value")))
         self._scale = scale
         shared = config.get("share_att_key", False)
         # (rows, heads, width): what stands for each distance when it is asked, and when it asks
@@ -245,16 +245,17 @@ class _Layer:
             self._asked = self._spread(weights, f"{own}.{'key' if shared else 'pos_key'}_proj", related)
         if "p2c" in ways:
             self._asking = self._spread(weights, f"{own}.{'query' if shared else 'pos_query'}_proj", related) * scale
+        self._offer = product(weights, *(f"{own}.{part}_proj" for part in ("query", "key", "value")))
         epsilon = float(config.get("layer_norm_eps", 1e-7))
-        self._take_in = _product(weights, f"{name}.attention.output.dense")
-        self._attention_norm = _norm(weights, f"{name}.attention.output.LayerNorm", epsilon)
-        self._widen = _product(weights, f"{name}.intermediate.dense", gelu=True)
-        self._narrow = _product(weights, f"{name}.output.dense")
-        self._norm = _norm(weights, f"{name}.output.LayerNorm", epsilon)
+        self._take_in = product(weights, f"{name}.attention.output.dense")
+        self._attention_norm = layer_norm(weights, f"{name}.attention.output.LayerNorm", epsilon)
+        self._widen = product(weights, f"{name}.intermediate.dense", gelu=True)
+        self._narrow = product(weights, f"{name}.output.dense")
+        self._norm = layer_norm(weights, f"{name}.output.LayerNorm", epsilon)
 
     def _spread(self, weights: Weights, name: str, related: torch.Tensor) -> torch.Tensor:
-        product = nn.functional.linear(related, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
-        return product.view(len(product), self._heads, -1)
+        taken = nn.functional.linear(related, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+        return taken.view(len(taken), self._heads, -1)
 
     def __call__(self, states: torch.Tensor, layout: _Layout) -> torch.Tensor:
         """Return the next states of every token."""
@@ -344,7 +345,7 @@ def _attend(
 class ContextHead:
     """Reads the logit of DeBERTa's head from the first token: dense, activation, one number; in full precision."""
 
-    def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
+    def __init__(self, config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
         """Take the weights of the whole classifier."""
         self._activation = _POOLER_ACTIVATIONS[config.get("pooler_hidden_act", "gelu")]
         self._dense, self._out = (
@@ -360,14 +361,3 @@ class ContextHead:
         """Return the logits: (sequences, labels)."""
         pooled = self._activation(nn.functional.linear(hidden.float(), *self._dense))
         return nn.functional.linear(pooled, *self._out)
-
-
-def _product(weights: Weights, *names: str, gelu: bool = False) -> nn.Module:
-    """Return the linear layer of that name, or of several side by side."""
-    weight, bias = (torch.cat([weights[f"{name}.{kind}"] for name in names]) for kind in ("weight", "bias"))
-    return linear(weight, bias, gelu=gelu)
-
-
-def _norm(weights: Weights, name: str, epsilon: float) -> Activation:
-    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    return lambda states: layer_norm(states, weight.shape, weight, bias, epsilon)

@@ -5,7 +5,7 @@ It computes what transformers' does, with the key and value products as one, the
 the last layer only for the rows that are read, no product with the vocabulary, and nothing of transformers imported.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,14 +17,11 @@ from torch.nn.functional import embedding, gelu, rms_norm, silu
 from resift.checkpoint import Checkpoint
 from resift.scoring.backends import Answer, Classify, Readout
 from resift.scoring.backends.torch.attention import Sight, attend
-from resift.scoring.backends.torch.linears import linear
 from resift.scoring.backends.torch.packing import Packed, Positions, Segments
+from resift.scoring.backends.torch.parts import Step, Weights, has_more_layers, product
 from resift.scoring.backends.torch.readouts import AnswerReader
 from resift.scoring.backends.torch.running import Reader
 from resift.scoring.backends.torch.weights import read_weights
-
-Weights = dict[str, torch.Tensor]  # whoever takes one in takes it out, so that no weight is held twice
-Step = Callable[[torch.Tensor], torch.Tensor]
 
 _ACTIVATIONS: dict[str, tuple[str, Step]] = {
     "qwen2": ("silu", silu),
@@ -53,9 +50,10 @@ def open_decoder(
             if isinstance(readout, Answer)
             else LastTokenHead(weights.pop("score.weight"))
         )
-        return DecoderBody(config, weights), reader
+        body = DecoderBody(config, weights)
     except KeyError:
         return None  # whoever loads it next says what is missing
+    return None if has_more_layers(weights) else (body, reader)  # and that one, what is left over
 
 
 def _fits(config: Mapping[str, Any]) -> bool:
@@ -185,14 +183,14 @@ class _Layer:
         self._shape = shape
         self._sight = Sight(scaling=shape.width**-0.5, causal=True)
         self._norm = shape.norm(weights, f"{name}.input_layernorm")
-        self._ask = _product(weights, f"{attention}.q_proj", biased=biased)
-        self._offer = _product(weights, f"{attention}.k_proj", f"{attention}.v_proj", biased=biased)
-        self._take_in = _product(weights, f"{attention}.o_proj", biased=shape.attention_bias and shape.kind != "qwen2")
+        self._ask = product(weights, f"{attention}.q_proj", biased=biased)
+        self._offer = product(weights, f"{attention}.k_proj", f"{attention}.v_proj", biased=biased)
+        self._take_in = product(weights, f"{attention}.o_proj", biased=shape.attention_bias and shape.kind != "qwen2")
         norms = [f"{attention}.{part}_norm" for part in "qk"] if shape.kind == "qwen3" else []
         self._head_norms = [shape.norm(weights, norm) for norm in norms]
         self._wide_norm = shape.norm(weights, f"{name}.post_attention_layernorm")
-        self._widen = _product(weights, f"{name}.mlp.gate_proj", f"{name}.mlp.up_proj")
-        self._narrow = _product(weights, f"{name}.mlp.down_proj")
+        self._widen = product(weights, f"{name}.mlp.gate_proj", f"{name}.mlp.up_proj", biased=False)
+        self._narrow = product(weights, f"{name}.mlp.down_proj", biased=False)
         self._activate = _ACTIVATIONS[shape.kind][1]
 
     def __call__(
@@ -209,12 +207,6 @@ class _Layer:
         gate, wide = self._widen(self._wide_norm(states)).chunk(2, dim=-1)
         narrowed: torch.Tensor = self._narrow(self._activate(gate).mul_(wide))
         return states + narrowed
-
-
-def _product(weights: Weights, *names: str, biased: bool = False) -> nn.Module:
-    """Return the linear layer of that name, or of several side by side."""
-    weight = torch.cat([weights.pop(f"{name}.weight") for name in names])
-    return linear(weight, torch.cat([weights.pop(f"{name}.bias") for name in names]) if biased else None)
 
 
 class LastTokenHead:

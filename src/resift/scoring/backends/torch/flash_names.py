@@ -1,4 +1,4 @@
-"""XLM-R as it is written for flash attention (jina-reranker-v2, jina-colbert-v2): the same weights by other names."""
+"""XLM-R as it is written for flash attention (jina-reranker-v2): the same weights by other names."""
 
 import re
 from collections.abc import Mapping

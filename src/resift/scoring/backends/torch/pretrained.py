@@ -1,6 +1,7 @@
 """Build the models of transformers from checkpoints, quietly, and with every weight that their classes need."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +14,9 @@ from resift.scoring.backends import Answer, Backbone, Classify, Embed, EmbedEach
 
 # transformers changes process-wide defaults while it builds a model, so one is built at a time
 _BUILDING = Lock()
+
+_PART = re.compile(r"(?:.*?\.)?\d+\.")  # of a weight's name, down to the number of its layer
+_TABLES = ("inv_freq", "masked_bias", "attn.bias", "attention.bias", "position_ids")  # computed anew, not trained
 
 _AUTO_CLASSES = {
     Classify: "AutoModelForSequenceClassification",
@@ -58,9 +62,22 @@ def build(checkpoint: Checkpoint, readout: Readout, *, dtype: torch.dtype, trust
             f"{checkpoint.name} has no weights for {', '.join(missing[:3])}: its head was never trained, so its scores "
             "would be random; use a reranker, or the model as an embedding model"
         )
+    if unknown := _unknown_to(model, report["unexpected_keys"]):
+        raise ModelUnsupported(
+            f"{checkpoint.name} has weights inside its layers that transformers does not compute with, "
+            f"{', '.join(unknown[:3])}: its scores would not be its authors'; choose another model"
+        )
     if not getattr(model.config, "is_causal", True):
         _look_both_ways(model)
     return model.eval().requires_grad_(False)
+
+
+def _unknown_to(model: Any, unexpected: Iterable[str]) -> list[str]:
+    """Return the weights without a place that belong to layers which the model has: those layers then do less."""
+    outer = f"{model.base_model_prefix}."  # which files have and a bare backbone has not, or the other way round
+    known = {part[0].removeprefix(outer) for name, _ in model.named_parameters() if (part := _PART.match(name))}
+    parts = {name: _PART.match(name) for name in unexpected if not name.endswith(_TABLES)}
+    return sorted(name for name, part in parts.items() if part is not None and part[0].removeprefix(outer) in known)
 
 
 def _look_both_ways(model: Any) -> None:
