@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,6 +41,18 @@ def test_facts_and_catalogue_know_the_same_models() -> None:
     assert ROWS.keys() - FACTS.keys() == set()
     assert {name for name, facts in FACTS.items() if not facts.by_files} - ROWS.keys() - UNSUITABLE.keys() == set()
     assert {name for name, facts in FACTS.items() if facts.by_files} & ROWS.keys() == set()
+
+
+def test_the_readme_names_known_models() -> None:
+    """The README's table names only models that are known, or begin as theirs do, and somebody's of every author."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("## Models, and what")[2].partition("## How fast")[0]
+    named = [name for name in re.findall(r"[\w-]+/[\w.-]*\w", table) if not name.startswith(("docs/", "tests/"))]
+    graphs = ("Xenova/", "onnx-community/")  # the same models, in another form
+    for name in named:
+        assert name.startswith(graphs) or any(known.startswith(name) for known in FACTS), name
+    for owner in {known.partition("/")[0] for known in FACTS} - {"alibaba-nlp-community"}:
+        assert any(name.startswith(f"{owner}/") for name in named), owner
 
 
 def test_facts_agree_with_the_rows() -> None:
