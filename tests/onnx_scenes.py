@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,20 @@ def fork_to_be_refused(model: str, backend: Any) -> None:
     assert ranker.score(QUERY, DOCUMENTS)
 
 
+def be_interrupted(model: str, backend: Any) -> None:
+    """Use a ranker, close it, and press Ctrl-C."""
+    for _ in range(3):
+        with resift.load(model, backend=backend) as ranker:
+            ranker.score(QUERY, DOCUMENTS)
+        time.sleep(0.1)
+        try:
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(1)
+        except KeyboardInterrupt:
+            continue
+        raise AssertionError("nobody noticed")
+
+
 def report_to_nobody(model: str, backend: Any) -> None:
     """Look for what loading leaves behind: threads beside those that compute, files, the package that reports."""
     tasks, home = Path("/proc/self/task"), Path.home()
@@ -133,7 +148,7 @@ def _score_until_the_end(ranker: Any) -> None:
         return
 
 
-SCENES = (fork_amid_work, fork_and_leave, fork_to_be_refused, report_to_nobody, end_amid_work)
+SCENES = (fork_amid_work, fork_and_leave, fork_to_be_refused, be_interrupted, report_to_nobody, end_amid_work)
 
 if __name__ == "__main__":
     {scene.__name__: scene for scene in SCENES}[sys.argv[1]](*sys.argv[2:])

@@ -219,7 +219,7 @@ def test_a_forked_child_is_told_that_openvino_did_not_come_along(scene: str, mod
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
-@pytest.mark.parametrize("scene", ["report_to_nobody", "end_amid_work"])
+@pytest.mark.parametrize("scene", ["report_to_nobody", "end_amid_work", "be_interrupted"])
 def test_a_program_is_left_in_peace(scene: str, backend: str, model: Path, tmp_path: Path) -> None:
-    """Nothing reports to the makers of a runtime, and no program has to wait for it to end."""
+    """Nothing reports to the makers of a runtime, no program waits for it to end, and Ctrl-C interrupts a call."""
     _run_scene(scene, model, backend=backend, home=tmp_path)

@@ -12,11 +12,10 @@ import resift
 import tiny
 from resift.errors import InvalidInput, MissingDependency, ModelNotFound, ModelUnsupported
 from resift.scoring.backends.openvino import sessions
-from resift.scoring.backends.openvino.importing import openvino
 from resift.testing import RankerContract
 from resift.types import Ranker
 
-COMPUTES_BFLOAT16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+COMPUTES_BFLOAT16 = "BF16" in sessions.the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +111,7 @@ def test_bfloat16_needs_a_processor_that_computes_it(
     made: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where OpenVINO would silently run float32, bfloat16 is refused."""
-    monkeypatch.setattr(openvino, "Core", _Modest)
+    monkeypatch.setattr(sessions, "the_core", _Modest)
 
     with pytest.raises(InvalidInput, match="not computed by this processor"):
         resift.load(made("bert-cross"), backend="openvino", dtype="bfloat16")

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,6 +32,17 @@ _IMPORTED_BY = os.getpid()
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 
 
+@cache
+def the_core() -> Any:
+    """
+    Return the one core of this process, which is never given up.
+
+    Its plugin for CPUs gives the thread that first needs it a stack for signals, and takes the memory back wherever it
+    ends. Were that elsewhere, the next Ctrl-C would end the process instead of a call.
+    """
+    return openvino.Core()
+
+
 class OpenVinoSession:
     """A graph that OpenVINO has compiled for the CPU."""
 
@@ -55,7 +67,7 @@ class OpenVino:
 
     def open(self, path: Path, device: str, dtype: str) -> OpenVinoSession:
         """Compile a graph for the CPU, to be computed in a number format."""
-        core = openvino.Core()
+        core = the_core()
         require(core, device, dtype)
         settings = {
             "INFERENCE_PRECISION_HINT": _PRECISIONS[dtype],
@@ -105,7 +117,7 @@ def require(core: Any, device: str, dtype: str) -> None:
 
 def check(device: str, dtype: str) -> None:
     """Do what `require` does before anything is opened."""
-    require(openvino.Core(), device, dtype)
+    require(the_core(), device, dtype)
 
 
 @contextmanager
