@@ -3,7 +3,8 @@
 import os
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,11 @@ def build(kind: str, directory: Path, **config: Any) -> Path:
     model = tiny.build(kind, directory, **config)
     export(model)
     return model
+
+
+def maker(folder: Path) -> Callable[[str], Path]:
+    """Return what builds a kind in a folder when it is first asked for, and returns it from then on."""
+    return cache(lambda kind: build(kind, folder / kind))
 
 
 def without_weights(model: Path, directory: Path) -> Path:

@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,29 +35,37 @@ def _in_child(work: Any, *, leave: Any) -> None:
     assert os.waitpid(child, 0)[1] == 0, "the child did not end well"
 
 
+@contextmanager
+def _kept_busy(ranker: Any) -> Iterator[None]:
+    """Have another thread score for as long as this lasts."""
+    enough = threading.Event()
+
+    def score() -> None:
+        while not enough.is_set():
+            ranker.score(QUERY, DOCUMENTS * 50)
+
+    busy = threading.Thread(target=score)
+    busy.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        busy.join(20)
+
+
 def fork_amid_work(model: str, backend: Any) -> None:
     """Fork while another thread scores, and score in the child, twice, and in the parent."""
     ranker = resift.load(model, backend=backend)
     expected = ranker.score(QUERY, DOCUMENTS)
-    enough = threading.Event()
-
-    def keep_busy() -> None:
-        while not enough.is_set():
-            ranker.score(QUERY, DOCUMENTS * 50)
 
     def score() -> None:
         for _ in range(2):
             np.testing.assert_allclose(ranker.score(QUERY, DOCUMENTS), expected, atol=1e-5)
         ranker.close()
 
-    busy = threading.Thread(target=keep_busy)
-    busy.start()
-    try:
+    with _kept_busy(ranker):
         for _ in range(3):
             _in_child(score, leave=os._exit)
-    finally:
-        enough.set()
-        busy.join(20)
     np.testing.assert_allclose(ranker.score(QUERY, DOCUMENTS), expected, atol=1e-5)
 
 
@@ -63,9 +73,8 @@ def fork_and_leave(model: str, backend: Any) -> None:
     """Fork, and let the child end as a program does, with a ranker that it used, closed unused, or never touched."""
     ranker = resift.load(model, backend=backend)
     ranker.score(QUERY, DOCUMENTS)
-    uses: list[Any] = (
-        [] if backend == "openvino" else [lambda: ranker.score(QUERY, DOCUMENTS)]
-    )  # its child would be refused
+    # a child of OpenVINO's ranker would be refused
+    uses: list[Any] = [] if backend == "openvino" else [lambda: ranker.score(QUERY, DOCUMENTS)]
     for work in (*uses, ranker.close, lambda: None):
         child = os.fork()
         if not child:
@@ -78,11 +87,6 @@ def fork_and_leave(model: str, backend: Any) -> None:
 def fork_to_be_refused(model: str, backend: Any) -> None:
     """Fork while another thread scores; neither the ranker nor a new one answers in the child, and both say why."""
     ranker = resift.load(model, backend=backend)
-    enough = threading.Event()
-
-    def keep_busy() -> None:
-        while not enough.is_set():
-            ranker.score(QUERY, DOCUMENTS * 50)
 
     def ask() -> None:
         for work in (lambda: ranker.score(QUERY, DOCUMENTS), lambda: resift.load(model, backend=backend, dtype="int8")):
@@ -94,14 +98,9 @@ def fork_to_be_refused(model: str, backend: Any) -> None:
                 raise AssertionError("it answered")
         ranker.close()
 
-    busy = threading.Thread(target=keep_busy)
-    busy.start()
-    try:
+    with _kept_busy(ranker):
         for _ in range(3):
             _in_child(ask, leave=os._exit)
-    finally:
-        enough.set()
-        busy.join(20)
     assert ranker.score(QUERY, DOCUMENTS)
 
 

@@ -40,7 +40,7 @@ def _head_of_gemma(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _open(directory: Path, readout: Readout, dtype: torch.dtype = torch.float32) -> Any:
-    return open_decoder(open_checkpoint(str(directory)), readout, device=CPU, dtype=dtype, trust_remote_code=False)
+    return open_decoder(open_checkpoint(str(directory)), readout, device=CPU, dtype=dtype)
 
 
 def _read(opened: Any, batch: Batch) -> np.ndarray[Any, Any]:

@@ -21,14 +21,7 @@ COMPUTES_BFLOAT16 = "BF16" in sessions.the_core().get_property("CPU", "OPTIMIZAT
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return a maker of models with graphs, each of which is made once."""
-    models: dict[str, Path] = {}
-
-    def make(kind: str) -> Path:
-        if kind not in models:
-            models[kind] = exported.build(kind, tmp_path_factory.mktemp("openvino") / kind)
-        return models[kind]
-
-    return make
+    return exported.maker(tmp_path_factory.mktemp("openvino"))
 
 
 def _scores(model: Path, documents: Any = tiny.DOCUMENTS, query: str = tiny.QUERY, **how: Any) -> list[float]:

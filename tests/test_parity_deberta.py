@@ -60,7 +60,7 @@ def _sequences(lengths: Sequence[int] = LENGTHS) -> list[Tokens]:
 
 def _open(directory: Path, readout: Readout | None = None) -> tuple[DebertaBody, Reader] | None:
     checkpoint = open_checkpoint(str(directory))
-    return open_deberta(checkpoint, readout or Classify(), device=CPU, dtype=torch.float32, trust_remote_code=False)
+    return open_deberta(checkpoint, readout or Classify(), device=CPU, dtype=torch.float32)
 
 
 def _opened(directory: Path, readout: Readout | None = None) -> tuple[DebertaBody, Reader]:
@@ -220,7 +220,7 @@ def test_half_precision_stays_near(build: Callable[..., Path]) -> None:
     """In bfloat16 it is no farther from full precision than transformers is in that format."""
     directory, sequences = build(), _sequences()
     checkpoint = open_checkpoint(str(directory))
-    opened = open_deberta(checkpoint, Classify(), device=CPU, dtype=torch.bfloat16, trust_remote_code=False)
+    opened = open_deberta(checkpoint, Classify(), device=CPU, dtype=torch.bfloat16)
     assert opened is not None
     model = AutoModelForSequenceClassification.from_pretrained(directory, dtype=torch.bfloat16)
     with torch.inference_mode():

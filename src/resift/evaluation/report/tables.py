@@ -36,17 +36,7 @@ def sortable(
         element("tr", element("th", swatch(look), short(name), scope="row", title=name), *map(_cell, cells))
         for name, look, cells in rows
     ]
-    return element(
-        "div",
-        element(
-            "table",
-            element("caption", caption),
-            element("thead", element("tr", *titles)),
-            element("tbody", *body),
-            class_="sortable",
-        ),
-        class_="scroll",
-    )
+    return _framed(caption, titles, body, kind="sortable")
 
 
 def measures_table(scope: Scope, looks: Mapping[str, Look]) -> Markup:
@@ -134,17 +124,13 @@ def wins_table(scope: Scope, looks: Mapping[str, Look]) -> Markup:
         for row in rows
     ]
     caption = f"Share of the queries of {scope.name} that the row wins against the column; a draw is half a win"
-    return element(
-        "div",
-        element(
-            "table",
-            element("caption", caption),
-            element("thead", element("tr", *titles)),
-            element("tbody", *body),
-            class_="wins",
-        ),
-        class_="scroll",
-    )
+    return _framed(caption, titles, body, kind="wins")
+
+
+def _framed(caption: str, titles: Sequence[Markup], body: Sequence[Markup], *, kind: str) -> Markup:
+    """Return a table that scrolls where it is wider than the page."""
+    head, rows = element("thead", element("tr", *titles)), element("tbody", *body)
+    return element("div", element("table", element("caption", caption), head, rows, class_=kind), class_="scroll")
 
 
 def _win(scope: Scope, row: str, other: str) -> Markup:

@@ -48,9 +48,9 @@ def _openvino() -> dict[str, Any]:
     from resift.scoring.backends.openvino import check_openvino
 
     check_openvino("this machine", ["cpu"], "float32")  # the same
-    import openvino  # type: ignore[import-untyped]
+    from resift.scoring.backends.openvino.sessions import the_core
 
-    core = openvino.Core()
+    core = the_core()
     return {
         "devices": list(core.available_devices),
         "computes": list(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),

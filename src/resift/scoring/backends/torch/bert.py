@@ -30,11 +30,10 @@ _ROBERTAS = frozenset({"roberta", "xlm-roberta", "camembert"})
 
 
 def open_bert(
-    checkpoint: Checkpoint, readout: Readout, *, device: torch.device, dtype: torch.dtype, trust_remote_code: bool
+    checkpoint: Checkpoint, readout: Readout, *, device: torch.device, dtype: torch.dtype
 ) -> tuple["BertBody", Reader] | None:
     """Load a model of this kind; None where it is of another, or its files are not as expected."""
-    brings_code = trust_remote_code and checkpoint.config.get("auto_map")
-    if isinstance(readout, Answer) or brings_code or not is_bert(checkpoint.config):
+    if isinstance(readout, Answer) or not is_bert(checkpoint.config):
         return None
     weights = by_plain_names(read_weights(checkpoint, dtype=dtype, device=device))
     name = name_of(checkpoint.config)

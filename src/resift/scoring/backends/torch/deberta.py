@@ -29,12 +29,11 @@ _MOST_WEIGHTS = 2**22  # what each head of a group may write down for one way of
 
 
 def open_deberta(
-    checkpoint: Checkpoint, readout: Readout, *, device: torch.device, dtype: torch.dtype, trust_remote_code: bool
+    checkpoint: Checkpoint, readout: Readout, *, device: torch.device, dtype: torch.dtype
 ) -> tuple["DebertaBody", Reader] | None:
     """Load a model of this kind; None where it is of another, or its files are not as expected."""
-    brings_code = trust_remote_code and checkpoint.config.get("auto_map")
     known = isinstance(readout, Classify) or (isinstance(readout, Embed) and readout.backbone is None)
-    if not known or brings_code or not _fits(checkpoint.config):
+    if not known or not _fits(checkpoint.config):
         return None
     weights = read_weights(checkpoint, dtype=dtype, device=device)
     backbone = {key.removeprefix("deberta."): weight for key, weight in weights.items()}

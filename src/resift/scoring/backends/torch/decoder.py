@@ -33,13 +33,12 @@ _UNKNOWN = ("quantization_config", "use_sliding_window", "use_bidirectional_atte
 
 
 def open_decoder(
-    checkpoint: Checkpoint, readout: Readout, *, device: torch.device, dtype: torch.dtype, trust_remote_code: bool
+    checkpoint: Checkpoint, readout: Readout, *, device: torch.device, dtype: torch.dtype
 ) -> tuple["DecoderBody", Reader] | None:
     """Load a model of this kind; None where it is of another, or its files are not as expected."""
     config = checkpoint.config
     known = isinstance(readout, Answer) or (isinstance(readout, Classify) and readout.backbone is None)
-    brings_code = trust_remote_code and config.get("auto_map")
-    if not known or brings_code or not _fits(config):
+    if not known or not _fits(config):
         return None
     read = read_weights(checkpoint, dtype=dtype, device=device)
     weights = {name.removeprefix("model."): weight for name, weight in read.items()}

@@ -37,10 +37,14 @@ def open_backend(
     """Load a model onto one device."""
     where = pick_device(device)
     kind = pick_dtype(dtype, where, half)
-    how: dict[str, Any] = {"device": where, "dtype": kind, "trust_remote_code": trust_remote_code}
+    how: dict[str, Any] = {"device": where, "dtype": kind}
+    brings_code = trust_remote_code and checkpoint.config.get("auto_map")
+    ours = () if brings_code else _OWN_PASSES
     try:
-        opened = (open_ours(checkpoint, readout, **how) for open_ours in _OWN_PASSES)
-        body, reader = next(filter(None, opened), None) or open_model(checkpoint, readout, sample, **how)
+        opened = (open_ours(checkpoint, readout, **how) for open_ours in ours)
+        body, reader = next(filter(None, opened), None) or open_model(
+            checkpoint, readout, sample, trust_remote_code=trust_remote_code, **how
+        )
     except Exception as error:
         if not is_out_of_memory(error):
             raise
