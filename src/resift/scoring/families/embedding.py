@@ -7,7 +7,7 @@ import numpy as np
 from resift.errors import InvalidInput
 from resift.scoring.backends import Outputs
 from resift.scoring.families import Prepared, Scores
-from resift.scoring.families.vectors import Embedded, VectorCache
+from resift.scoring.families.vectors import Embedded, Recall, VectorCache
 from resift.scoring.families.windows import Windows, best_of
 from resift.scoring.planning import Ids, Tokens
 from resift.tokenizing import TextEncoder
@@ -52,34 +52,29 @@ class EmbeddingModel:
     def prepare(self, query: str, documents: Sequence[str], instruction: str | None) -> Prepared:
         """Make one call ready: the query's sequence, then one for each document that is not known yet."""
         for_query, for_documents = self._instructions
-        keys = [VectorCache.key(document) for document in documents]
-        known = {key: found for key in keys if (found := self._cache.get(key)) is not None}
-        new = {key: for_documents + text for key, text in zip(keys, documents, strict=True) if key not in known}
+        recall = Recall(self._cache, documents)
         asked = (for_query if instruction is None else instruction) + query
-        first, *others = self._encoder.encode_many([asked, *new.values()])
+        first, *others = self._encoder.encode_many([asked, *(for_documents + text for text in recall.new)])
         windows = [[first[: self._room]], *self._spread(others)]
         counts = [len(several) for several in windows]
         sequences = [self._frame_around(ids) for several in windows for ids in several]
         was_cut = [self._windows is None and len(ids) > self._room for ids in others]
-        cut = {key: found.truncated for key, found in known.items()} | dict(zip(new, was_cut, strict=True))
         # without special tokens, a blank text is no token at all: nothing to read, and no direction to compare
         read = [place for place, sequence in enumerate(sequences) if len(sequence)]
 
         def finish(outputs: Outputs, normalize: bool | None) -> Scores:
             if not read:
-                return _scaled(np.zeros(len(keys)), normalize)
+                return _scaled(np.zeros(len(documents)), normalize)
             vectors = np.zeros((len(sequences), outputs.shape[1]), dtype=np.float32)
             vectors[read] = outputs
             asking, *found = np.split(vectors, np.cumsum(counts[:-1]))
-            for key, several in zip(new, found, strict=True):
-                known[key] = Embedded(several.copy(), cut[key])
-                self._cache.put(key, known[key])
-            return _similarity(asking[0], [known[key] for key in keys], normalize)
+            new = [Embedded(several.copy(), cut) for several, cut in zip(found, was_cut, strict=True)]
+            return _similarity(asking[0], recall.learn(new), normalize)
 
         return Prepared(
             [sequences[place] for place in read],
             finish,
-            cut=[cut[key] for key in keys],
+            cut=recall.cut(was_cut),
             tokens=sum(map(len, sequences)),
         )
 

@@ -9,7 +9,7 @@ from resift.errors import InvalidInput
 from resift.scoring.backends import Outputs
 from resift.scoring.families import Prepared, Scores
 from resift.scoring.families.maxsim import maxsim
-from resift.scoring.families.vectors import Embedded, VectorCache
+from resift.scoring.families.vectors import Embedded, Recall, VectorCache
 from resift.scoring.families.windows import Windows, best_of
 from resift.scoring.planning import Ids, Tokens
 from resift.tokenizing import TextEncoder
@@ -81,28 +81,26 @@ class LateInteraction:
 
     def prepare(self, query: str, documents: Sequence[str], instruction: str | None) -> Prepared:
         """Make one call ready: the query's sequence, then one for each document that is not known yet."""
-        keys = [VectorCache.key(document) for document in documents]
-        known = {key: found for key in keys if (found := self._cache.get(key)) is not None}
-        new = {key: text for key, text in zip(keys, documents, strict=True) if key not in known}
+        recall = Recall(self._cache, documents)
         asked = self._ask(query)
-        encoded = self._encoder.encode_many([self._documents.prompt + text for text in new.values()])
-        read = {key: self._read(ids) for key, ids in zip(new, encoded, strict=True)}
-        sequences = [asked, *(window for windows in read.values() for window in windows)]
+        encoded = self._encoder.encode_many([self._documents.prompt + text for text in recall.new])
+        read = [self._read(ids) for ids in encoded]
+        sequences = [asked, *(window for windows in read for window in windows)]
         was_cut = [self._windows is None and len(ids) > self._room for ids in encoded]
-        cut = {key: found.truncated for key, found in known.items()} | dict(zip(new, was_cut, strict=True))
 
         def finish(outputs: Outputs, normalize: bool | None) -> Scores:
-            sizes = [asked.rows, *(sum(window.rows for window in windows) for windows in read.values())]
+            sizes = [asked.rows, *(sum(window.rows for window in windows) for windows in read)]
             first, *others = np.split(outputs, np.cumsum(sizes[:-1]))
-            for (key, windows), vectors in zip(read.items(), others, strict=True):
-                known[key] = Embedded(vectors.copy(), cut[key], tuple(window.rows for window in windows))
-                self._cache.put(key, known[key])
-            return self._scaled(_best(first, [known[key] for key in keys]), len(first), normalize)
+            new = [
+                Embedded(vectors.copy(), cut, tuple(window.rows for window in windows))
+                for vectors, cut, windows in zip(others, was_cut, read, strict=True)
+            ]
+            return self._scaled(_best(first, recall.learn(new)), len(first), normalize)
 
         return Prepared(
             [sequence for sequence in sequences if sequence.rows],
             finish,
-            cut=[cut[key] for key in keys],
+            cut=recall.cut(was_cut),
             tokens=sum(map(len, sequences)),
         )
 

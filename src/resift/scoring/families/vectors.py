@@ -1,6 +1,7 @@
 """Vectors of documents kept by content: the same text is read once, within a bound of memory."""
 
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -54,3 +55,30 @@ class VectorCache:
             while self._bytes > self._max_bytes:
                 _, forgotten = self._kept.popitem(last=False)
                 self._bytes -= forgotten.vectors.nbytes
+
+
+class Recall:
+    """The documents of one call, some of which a cache knows; the others are to be read, each once."""
+
+    def __init__(self, cache: VectorCache, documents: Sequence[str]) -> None:
+        self._cache = cache
+        self._keys = [VectorCache.key(document) for document in documents]
+        self._known = {key: found for key in self._keys if (found := cache.get(key)) is not None}
+        self._new = {key: text for key, text in zip(self._keys, documents, strict=True) if key not in self._known}
+
+    @property
+    def new(self) -> list[str]:
+        """The texts that are not known yet."""
+        return list(self._new.values())
+
+    def cut(self, new: Iterable[bool]) -> list[bool]:
+        """Return which documents were cut, from which of the new ones are."""
+        cut = {key: found.truncated for key, found in self._known.items()} | dict(zip(self._new, new, strict=True))
+        return [cut[key] for key in self._keys]
+
+    def learn(self, new: Iterable[Embedded]) -> list[Embedded]:
+        """Keep what was made of the new texts, and return what is known of every document now."""
+        for key, embedded in zip(self._new, new, strict=True):
+            self._known[key] = embedded
+            self._cache.put(key, embedded)
+        return [self._known[key] for key in self._keys]
