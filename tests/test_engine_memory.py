@@ -66,7 +66,7 @@ class Memory:
 class Layers:
     """A body that needs two tensors of the size of the batch at a time, and gives back what it read."""
 
-    padded = False
+    padded = at_once = False
     vocabulary = 1000
     positions = Positions()
 

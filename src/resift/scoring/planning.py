@@ -58,6 +58,11 @@ class Batch:
         """Return one batch for each sequence, with what it continues in front of it."""
         return [Batch([sequence.behind(self.prefix(at))]) for at, sequence in enumerate(self.sequences)]
 
+    def only(self, positions: Sequence[int]) -> "Batch":
+        """Return a batch of the sequences at `positions`, in that order."""
+        sequences = [self.sequences[at] for at in positions]
+        return Batch(sequences, self.prefixes, [self.prefix_of[at] for at in positions] if self.prefix_of else ())
+
     @property
     def tokens(self) -> int:
         """How many tokens the pass computes."""
@@ -94,6 +99,17 @@ def plan_batches(items: Sequence[Item], limit: int, *, padded: bool = False) -> 
     return batches
 
 
+def share_out(items: Sequence[Item], ways: int) -> list[list[int]]:
+    """Partition the positions of `items` into at most so many packed batches that cost about the same."""
+    shares: list[list[int]] = [[] for _ in range(ways)]
+    costs = [_Cost(padded=False) for _ in range(ways)]
+    for at in sorted(range(len(items)), key=lambda at: -items[at].length):
+        least = min(range(ways), key=lambda way: costs[way].with_packed(items[at]))
+        shares[least].append(at)
+        costs[least].add(items[at])
+    return [share for share in shares if share]
+
+
 def batch_cost(items: Sequence[Item], *, padded: bool = False) -> int:
     """Return how many tokens one batch of all items costs."""
     cost = _Cost(padded=padded)
@@ -122,6 +138,10 @@ class _Cost:
         self.longest = max(self.longest, item.length + item.shared)
         self.count += 1
         self.groups.add(item.group)
+
+    def with_packed(self, item: Item) -> int:
+        """Return how many tokens there would be with one more item."""
+        return self.tokens + self._packed(item)
 
     def _packed(self, item: Item) -> int:
         return item.length + (0 if item.group in self.groups else item.shared)

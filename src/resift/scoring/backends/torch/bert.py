@@ -16,6 +16,7 @@ from resift.checkpoint import Checkpoint
 from resift.scoring.backends import Answer, Embed, EmbedEach, Readout
 from resift.scoring.backends.torch.attention import Sight, attend
 from resift.scoring.backends.torch.flash_names import by_plain_names
+from resift.scoring.backends.torch.linears import in_steps
 from resift.scoring.backends.torch.packing import Packed, Positions, Segments
 from resift.scoring.backends.torch.parts import Weights, has_more_layers, layer_norm, product
 from resift.scoring.backends.torch.places import PlaceReader
@@ -73,6 +74,7 @@ class BertBody:
     """Packed tokens in, hidden states out."""
 
     padded = alone = False
+    at_once = True
 
     def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
         """Take the weights of the backbone, by their names inside it, out of the mapping."""
@@ -93,12 +95,13 @@ class BertBody:
     def __call__(self, packed: Packed, rows: torch.Tensor | None) -> torch.Tensor:
         """Return the hidden states of `rows`, one per sequence, or of every token."""
         states = embedding(packed.ids, self._words) + embedding(packed.types, self._kinds)
-        states = self._norm(states + embedding(packed.positions, self._places))
+        states = in_steps(self._norm(states + embedding(packed.positions, self._places)))
         for layer in self._layers[:-1]:
             states = layer(states, states, packed.segments)
         if rows is None:
-            return self._layers[-1](states, states, packed.segments)
-        return self._layers[-1](states[rows], states, packed.segments.narrowed(packed.owners))
+            return self._layers[-1](states, states, packed.segments)[: len(packed.ids)]
+        asking = states[in_steps(rows)]
+        return self._layers[-1](asking, states, packed.segments.narrowed(packed.owners))[: len(rows)]
 
 
 class _Layer:

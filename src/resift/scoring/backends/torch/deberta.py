@@ -17,6 +17,7 @@ from torch.nn.functional import embedding, gelu, scaled_dot_product_attention
 
 from resift.checkpoint import Checkpoint
 from resift.scoring.backends import Classify, Embed, Readout
+from resift.scoring.backends.torch.linears import in_steps
 from resift.scoring.backends.torch.packing import Packed, Positions, Segments
 from resift.scoring.backends.torch.parts import Step, Weights, has_more_layers, layer_norm, product
 from resift.scoring.backends.torch.readouts import VectorReader
@@ -67,6 +68,7 @@ class DebertaBody:
     """Packed tokens in, hidden states out."""
 
     padded = alone = False
+    at_once = True
     positions = Positions()
 
     def __init__(self, config: Mapping[str, Any], weights: Weights, *, together: bool | None = None) -> None:
@@ -105,7 +107,7 @@ class DebertaBody:
             states = states + embedding(getattr(packed, column), table)
         if self._project is not None:
             states = nn.functional.linear(states, self._project)
-        states = self._norm(states)
+        states = in_steps(self._norm(states))
         layout = _Layout(
             _grouped(packed.segments, together=self._together),
             self._distances.within(packed.segments.longest, states.device),
@@ -114,8 +116,8 @@ class DebertaBody:
             states = layer(states, layout)
         if rows is None or len(rows) != len(packed.segments.bounds):
             states = self._layers[-1](states, layout)
-            return states if rows is None else states[rows]
-        return self._layers[-1].read(states, rows, layout)
+            return states[: len(packed.ids)] if rows is None else states[rows]
+        return self._layers[-1].read(states, in_steps(rows), layout)[: len(rows)]
 
 
 class _Distances:
@@ -132,12 +134,13 @@ class _Distances:
 
     def within(self, length: int, device: torch.device) -> torch.Tensor:
         """Return the rows for the distances of -(length - 1) to length - 1, in this order."""
-        known = len(self._table) // 2 + 1
-        if not len(self._table) or known < length or self._table.device != device:
+        table = self._table  # which another thread may replace
+        known = len(table) // 2 + 1
+        if not len(table) or known < length or table.device != device:
             known = max(length, 64)
             distances = torch.arange(1 - known, known)  # on the CPU, whose logarithm is the authors' at every bound
-            self._table = (self._bucket(distances) + self._span).clamp(0, self.rows - 1).to(device)
-        return self._table[known - length : known + length - 1]
+            self._table = table = (self._bucket(distances) + self._span).clamp(0, self.rows - 1).to(device)
+        return table[known - length : known + length - 1]
 
     def _bucket(self, distances: torch.Tensor) -> torch.Tensor:
         if self._buckets <= 0:
@@ -266,7 +269,7 @@ class _Layer:
             None if table is None else table[rows].permute(1, 2, 0)
             for table, rows in ((self._asked, near.flip(0)), (self._asking, near))
         )
-        gathered = torch.empty_like(value)
+        gathered = torch.zeros_like(value)
         for group in layout.groups:
             queries, keys, values = (group.take(part) for part in (query, key, value))
             weights = _added(
@@ -280,7 +283,7 @@ class _Layer:
         """Return the next states of one token of each sequence."""
         query, key, value = self._offer(states).unflatten(1, (3, self._heads, -1)).unbind(1)
         query = query[rows][:, :, None] * self._scale  # (sequences, heads, 1, width)
-        gathered = torch.empty_like(value[: len(rows)])
+        gathered = torch.zeros_like(value[: len(rows)])
         for group in layout.groups:
             queries, keys, values = query[list(group.owners)], group.take(key), group.take(value)
             offsets = self._offsets(rows, group, layout.near)

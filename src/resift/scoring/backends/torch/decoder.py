@@ -17,6 +17,7 @@ from torch.nn.functional import embedding, gelu, rms_norm, silu
 from resift.checkpoint import Checkpoint
 from resift.scoring.backends import Answer, Classify, Readout
 from resift.scoring.backends.torch.attention import Sight, attend
+from resift.scoring.backends.torch.linears import in_steps
 from resift.scoring.backends.torch.packing import Packed, Positions, Segments
 from resift.scoring.backends.torch.parts import Step, Weights, has_more_layers, product
 from resift.scoring.backends.torch.readouts import AnswerReader
@@ -91,6 +92,7 @@ class DecoderBody:
     """Packed tokens in, hidden states out."""
 
     padded = alone = False
+    at_once = True
     positions = Positions()
 
     def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
@@ -108,15 +110,17 @@ class DecoderBody:
 
     def __call__(self, packed: Packed, rows: torch.Tensor | None) -> torch.Tensor:
         """Return the hidden states of `rows`, one per sequence, or of every token."""
-        states = embedding(packed.ids, self._words)
+        states = in_steps(embedding(packed.ids, self._words))
         if self._widening is not None:
             states = states * self._widening
-        angles = packed.positions[:, None].float() * self._rates
+        angles = in_steps(packed.positions)[:, None].float() * self._rates
         turn = _Turn(*(wave.to(states.dtype)[:, None] for wave in (angles.cos(), angles.sin())))
         for layer in self._layers[:-1]:
             states = layer(states, turn, packed.segments)
-        segments = packed.segments if rows is None else packed.segments.narrowed(packed.owners)
-        return self._norm(self._layers[-1](states, turn, segments, rows=rows))
+        if rows is None:
+            return self._norm(self._layers[-1](states, turn, packed.segments))[: len(packed.ids)]
+        narrowed = packed.segments.narrowed(packed.owners)
+        return self._norm(self._layers[-1](states, turn, narrowed, rows=in_steps(rows)))[: len(rows)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ import torch
 from resift.errors import InvalidInput
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_CPU_BATCH_TOKENS = 4096  # activations of small batches stay in the cache, and large ones gain nothing
+# on a CPU, and for each lane: activations of small batches stay in the cache, and large ones gain nothing
+_CPU_BATCH_TOKENS, _LANE_TOKENS = 4096, 2048
 _LEAST_GPU_BATCH_TOKENS, _MOST_GPU_BATCH_TOKENS = 4096, 16384
 _FULL = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -39,10 +40,10 @@ def _computes_bfloat16(device: torch.device) -> bool:
     return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def default_batch_tokens(device: torch.device, config: Mapping[str, Any], dtype: torch.dtype) -> int:
+def default_batch_tokens(device: torch.device, config: Mapping[str, Any], dtype: torch.dtype, *, lanes: int) -> int:
     """Return how many tokens a batch should hold: what stays in a CPU's cache, or what fits beside a GPU's weights."""
     if device.type != "cuda":
-        return _CPU_BATCH_TOKENS
+        return max(_CPU_BATCH_TOKENS, _LANE_TOKENS * lanes)
     hidden = int(config.get("hidden_size", 1024))
     widest = 12 * hidden + 4 * int(config.get("intermediate_size", 4 * hidden))  # a layer at its widest, with room
     free, _ = torch.cuda.mem_get_info(device)

@@ -9,6 +9,7 @@ from torch.nn.functional import gelu
 
 _TOKENS, _WIDTH = 256, 768  # enough of a usual model to tell
 _ROUNDS = 11
+_LEAST_STEP = 8  # rows
 _TIE = 1.1  # within this the prepacked layer is taken, because it also saves the pass that applies GELU
 
 
@@ -39,6 +40,18 @@ class PrepackedLinear(nn.Module):
         after, how = self._after
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(states, self._weight, self._bias, after, [], how)
         return product
+
+
+def in_steps(states: torch.Tensor) -> torch.Tensor:
+    """
+    Add rows of zeros up to a round number, on a CPU; `states` may be of any shape.
+
+    For every number of rows that it meets, oneDNN makes and keeps code of its own, half a megabyte for each product.
+    """
+    rows = len(states)
+    step = max(_LEAST_STEP, 2 ** (rows.bit_length() - 6))  # at most a 32nd more
+    more = -rows % step if states.device.type == "cpu" else 0
+    return nn.functional.pad(states, (0, 0) * (states.dim() - 1) + (0, more)) if more else states
 
 
 def linear(weight: torch.Tensor, bias: torch.Tensor | None, *, gelu: bool = False) -> nn.Module:

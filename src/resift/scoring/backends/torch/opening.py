@@ -11,6 +11,7 @@ from resift.scoring.backends.torch.bert import open_bert
 from resift.scoring.backends.torch.deberta import open_deberta
 from resift.scoring.backends.torch.decoder import open_decoder
 from resift.scoring.backends.torch.devices import default_batch_tokens, is_out_of_memory, pick_device, pick_dtype
+from resift.scoring.backends.torch.lanes import lanes_here
 from resift.scoring.backends.torch.running import Body, Reader, TorchBackend
 from resift.scoring.backends.torch.transformers_models import open_model
 from resift.scoring.planning import Batch
@@ -53,5 +54,6 @@ def open_backend(
             "load it in half precision, on a larger device, or on the CPU"
         ) from error
     logger.info("%s loaded on %s in %s, %s", checkpoint.name, where, kind, "padded" if body.padded else "packed")
-    most = max_batch_tokens or default_batch_tokens(where, checkpoint.config, kind)
+    lanes = lanes_here() if body.at_once else 1
+    most = max_batch_tokens or default_batch_tokens(where, checkpoint.config, kind, lanes=lanes)
     return TorchBackend(body, reader, device=where, dtype=kind, max_batch_tokens=most)

@@ -12,7 +12,7 @@ class PaddedBody:
     """A backbone that packed attention does not fit."""
 
     padded = True
-    alone = False
+    alone = at_once = False
 
     def __init__(self, backbone: Any, positions: Positions) -> None:
         self.positions = positions
@@ -34,7 +34,7 @@ class PaddedClassifier:
     """A whole classifier, head included, whose reading of its hidden states is nobody's business but its own."""
 
     padded = True
-    alone = False
+    alone = at_once = False
     positions = Positions()
 
     def __init__(self, model: Any) -> None:

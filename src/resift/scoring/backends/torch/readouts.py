@@ -1,6 +1,7 @@
 """What is read from a model's hidden states: the logit of a head, the logits of two tokens, or a vector."""
 
 import copy
+from threading import get_ident
 from typing import Any, Literal
 
 import torch
@@ -76,19 +77,20 @@ class HeadReader:
 
 
 class _Handed(nn.Module):
-    """A backbone whose output was computed elsewhere."""
+    """A backbone whose output was computed elsewhere, by the thread that asks for it."""
 
     def __init__(self) -> None:
         from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
         super().__init__()
         self._form = BaseModelOutputWithPoolingAndCrossAttentions
+        self._outputs: dict[int, tuple[torch.Tensor, torch.Tensor | None]] = {}
 
     def give(self, states: torch.Tensor, pooled: torch.Tensor | None) -> None:
-        self._output = (states, pooled)
+        self._outputs[get_ident()] = (states, pooled)
 
     def forward(self, *_: Any, **__: Any) -> Any:
-        states, pooled = self._output
+        states, pooled = self._outputs.pop(get_ident())
         return self._form(last_hidden_state=states, pooler_output=pooled)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from resift.scoring.backends import OutOfMemory, Outputs, RunsOn
 from resift.scoring.backends.torch.devices import is_out_of_memory
+from resift.scoring.backends.torch.lanes import Lanes
 from resift.scoring.backends.torch.packing import Packed, Positions, pack
 from resift.scoring.planning import Batch
 
@@ -19,6 +20,9 @@ class Body(Protocol):
 
     alone: bool
     """Whether padding changes what it says, so that each sequence must run alone."""
+
+    at_once: bool
+    """Whether several threads may run it at once."""
 
     positions: Positions
     vocabulary: int
@@ -55,14 +59,12 @@ class TorchBackend:
         self.max_batch_tokens = max_batch_tokens
         self._parts: tuple[Body, Reader] | None = (body, reader)
         self._device = device
+        self._lanes = Lanes(self._read) if body.at_once and device.type == "cpu" else None
 
     def run(self, batch: Batch) -> Outputs:
         """Read each sequence of the batch."""
-        assert self._parts is not None, "a closed backend was run. This is a bug."
         try:
-            with torch.inference_mode():
-                outputs = read(*self._parts, batch, device=self._device)
-                return outputs.cpu().numpy().astype(np.float32, copy=False)
+            return self._lanes.run(batch) if self._lanes else self._read(batch)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -75,8 +77,17 @@ class TorchBackend:
     def close(self) -> None:
         """Forget the weights and give their memory back."""
         self._parts = None
+        if self._lanes:
+            self._lanes.close()
+            self._lanes = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _read(self, batch: Batch) -> Outputs:
+        assert self._parts is not None, "a closed backend was run. This is a bug."
+        with torch.inference_mode():
+            outputs = read(*self._parts, batch, device=self._device)
+            return outputs.cpu().numpy().astype(np.float32, copy=False)
 
 
 def read(body: Body, reader: Reader, batch: Batch, *, device: torch.device) -> torch.Tensor:

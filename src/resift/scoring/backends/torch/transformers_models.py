@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,7 +40,8 @@ class TransformersBody:
 
     padded = alone = False
 
-    def __init__(self, backbone: Any, positions: Positions) -> None:
+    def __init__(self, backbone: Any, positions: Positions, *, at_once: bool) -> None:
+        self.at_once = at_once
         self.positions = positions
         self.vocabulary = vocabulary_of(backbone)
         self._backbone = backbone
@@ -82,14 +84,14 @@ def open_model(
     model = build(checkpoint, readout, dtype=dtype, trust_remote_code=trust_remote_code)
     own_code = not type(model).__module__.startswith("transformers.")
     if model.config.model_type in _PROVEN[type(readout)] and not own_code:
-        return _packed(model.to(device), asked, frugal=True)
+        return _packed(model.to(device), asked, known=True)
     full = dtype == torch.float32
     tried = model if full else build(checkpoint, readout, dtype=torch.float32, trust_remote_code=trust_remote_code)
     with torch.inference_mode():
         how = _try(tried.to(device), asked, sample)
     del tried
     if how == "packed":
-        return _packed(model.to(device), asked, frugal=False)
+        return _packed(model.to(device), asked, known=False)
     body, reader = _plain(model.to(device), asked)
     body.alone = how == "alone"
     return body, reader
@@ -124,7 +126,7 @@ def _try(model: Any, asked: _Asked, sample: Batch) -> Literal["packed", "padded"
 
 def _why_not_packed(model: Any, asked: _Asked, sample: Batch, *, expected: torch.Tensor) -> str | None:
     try:
-        found = read(*_packed(model, asked, frugal=False), sample, device=model.device)
+        found = read(*_packed(model, asked, known=False), sample, device=model.device)
     except Exception as error:  # whatever foreign code trips over, it cannot run packed
         if is_out_of_memory(error):
             raise
@@ -138,11 +140,11 @@ def _plain(model: Any, asked: _Asked) -> tuple[PaddedBody | PaddedClassifier, Re
     return PaddedBody(model.base_model, _positions(model.base_model)), _reader(model, asked)
 
 
-def _packed(model: Any, asked: _Asked, *, frugal: bool) -> tuple[Body, Reader]:
+def _packed(model: Any, asked: _Asked, *, known: bool) -> tuple[Body, Reader]:
     """
     Return the model with our attention; raise where its own cannot be replaced.
 
-    `frugal` gives up the plain weights of prepacked layers, which only models of known make never look at.
+    Models of known make never look at the plain weights of prepacked layers, and remember nothing of a pass.
     """
     from transformers import AttentionInterface
 
@@ -151,8 +153,11 @@ def _packed(model: Any, asked: _Asked, *, frugal: bool) -> tuple[Body, Reader]:
     AttentionInterface.register(IMPLEMENTATION, packed_attention)
     model.set_attn_implementation(IMPLEMENTATION)
     reader = _reader(model, asked)
-    prepack_linears(model.base_model, frugal=frugal)
-    return TransformersBody(model.base_model, _positions(model.base_model)), reader
+    prepack_linears(model.base_model, frugal=known)
+    body = TransformersBody(
+        model.base_model, _positions(model.base_model), at_once=known and not _changes_rotations(model.config)
+    )
+    return body, reader
 
 
 def _reader(model: Any, asked: _Asked) -> Reader:
@@ -169,6 +174,13 @@ def _reader(model: Any, asked: _Asked) -> Reader:
     if isinstance(model, GenericForSequenceClassification):
         return HeadReader(model, "last")
     return HeadReader(model, "mean" if getattr(model.config, "classifier_pooling", None) == "mean" else "first")
+
+
+def _changes_rotations(config: Any) -> bool:
+    """Whether a pass leaves other rotations behind than it found, by the longest sequence that it saw."""
+    asked = getattr(config, "rope_parameters", None) or {}
+    kinds = {rotations.get("rope_type") for rotations in (asked, *asked.values()) if isinstance(rotations, Mapping)}
+    return not kinds.isdisjoint(("dynamic", "longrope"))
 
 
 def _positions(backbone: Any) -> Positions:
