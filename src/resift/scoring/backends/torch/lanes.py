@@ -93,8 +93,14 @@ def _start(lanes: int) -> ThreadPoolExecutor:
         threads = torch.get_num_threads()
         pool = ThreadPoolExecutor(lanes, "resift-lane", initializer=_use, initargs=(threads // lanes,))
         everybody = Barrier(lanes)  # or the first thread would do the work of those that have not started
-        wait([pool.submit(everybody.wait) for _ in range(lanes)])
-        torch.set_num_threads(threads)
+        try:
+            wait([pool.submit(everybody.wait) for _ in range(lanes)])
+        except BaseException:  # there are no more threads to be had
+            everybody.abort()
+            pool.shutdown(wait=False)
+            raise
+        finally:
+            torch.set_num_threads(threads)
     return pool
 
 
