@@ -72,8 +72,9 @@ class Case:
 
 @st.composite
 def layouts(draw: st.DrawFn) -> dict[str, Any]:
-    prefixes = draw(st.lists(st.integers(1, 9), max_size=3))
-    tails = st.tuples(st.integers(1, 9), st.sampled_from([None, *range(len(prefixes))]))
+    lengths = st.integers(1, 9) | st.sampled_from([31, 32, 33, 70])
+    prefixes = draw(st.lists(lengths, max_size=3))
+    tails = st.tuples(lengths, st.sampled_from([None, *range(len(prefixes))]))
     return {"prefixes": tuple(prefixes), "tails": tuple(draw(st.lists(tails, min_size=1, max_size=6)))}
 
 
@@ -158,6 +159,22 @@ def test_a_causal_tail_is_the_end_of_the_whole() -> None:
     found, expected = (attend_one_by_one(*case.states(), case.segments, sight) for case in (cut, whole))
 
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("length", [1, 31, 32, 33])
+def test_values_may_be_wider_or_narrower_than_keys(length: int, dtype: torch.dtype) -> None:
+    """Each number of a value is gathered for itself, however many there are."""
+    case = Case(((length, None), (5, None)), Sight(scaling=0.25, causal=True), heads=(4, 2), dtype=dtype)
+    query, key, value = case.states()
+    whole = attend_one_by_one(query, key, value, case.segments, case.sight)
+
+    narrow = attend_one_by_one(query, key, value[..., :8].contiguous(), case.segments, case.sight)
+    wide = attend_one_by_one(query, key, torch.cat([value, value], dim=-1), case.segments, case.sight)
+
+    tolerance = {"rtol": 0, "atol": TOLERANCE[dtype]}
+    torch.testing.assert_close(narrow, whole[..., :8], **tolerance)
+    torch.testing.assert_close(wide, torch.cat([whole, whole], dim=-1), **tolerance)
 
 
 def test_a_token_alone_gathers_its_own_value() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resift.scoring.planning import Batch, Ids, Item, Tokens, plan_batches
+from resift.scoring.planning import Batch, Ids, Item, Tokens, batch_cost, plan_batches, share_out
 
 LIMITS = st.integers(1, 150)
 # A group is the prefix that it shares, 0 for none, and the length of each of its sequences.
@@ -234,3 +234,46 @@ def test_a_batch_counts_each_prefix_once() -> None:
 def test_tokens_are_as_long_as_their_ids() -> None:
     """Token types make a sequence no longer."""
     assert len(Tokens(_ids(4), types=np.zeros(4, dtype=np.int32))) == 4
+
+
+# shares
+
+
+@given(items=_works(), ways=st.integers(1, 6))
+def test_shares_partition_the_work(items: list[Item], ways: int) -> None:
+    """Every sequence is in exactly one share, there are no more shares than asked for, and none is empty."""
+    shares = share_out(items, ways)
+
+    assert sorted(at for share in shares for at in share) == list(range(len(items)))
+    assert len(shares) <= ways
+    assert all(shares)
+
+
+@given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=40), ways=st.integers(1, 6))
+def test_shares_cost_about_the_same(lengths: list[int], ways: int) -> None:
+    """No share costs more than an even one and the longest sequence together."""
+    items = [Item(length) for length in lengths]
+    costs = [batch_cost([items[at] for at in share]) for share in share_out(items, ways)]
+
+    assert max(costs) <= sum(lengths) / ways + max(lengths)
+
+
+def test_two_prefixes_that_are_long_are_computed_once_each() -> None:
+    """Sequences go where their prefix is, if that is less work than to compute it twice."""
+    items = [Item(10, group, 100) for group in (0, 1, 0, 1)]
+
+    assert sorted(share_out(items, 2)) == [[0, 2], [1, 3]]
+
+
+# a part of a batch
+
+
+def test_a_part_of_a_batch_keeps_what_its_sequences_continue() -> None:
+    """The sequences come in the order that is asked for, and only their own prefixes come with them."""
+    batch = Batch([Tokens(_ids(length)) for length in (1, 2, 3)], [_ids(10), _ids(20), _ids(30)], [2, None, 0])
+
+    part = batch.only([2, 1])
+
+    assert [len(tokens) for tokens in part.sequences] == [3, 2]
+    assert [len(part.prefix(at)) for at in range(2)] == [10, 0]
+    assert part.tokens == 15

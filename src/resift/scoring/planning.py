@@ -61,7 +61,12 @@ class Batch:
     def only(self, positions: Sequence[int]) -> "Batch":
         """Return a batch of the sequences at `positions`, in that order."""
         sequences = [self.sequences[at] for at in positions]
-        return Batch(sequences, self.prefixes, [self.prefix_of[at] for at in positions] if self.prefix_of else ())
+        if not self.prefix_of:
+            return Batch(sequences)
+        continued = [self.prefix_of[at] for at in positions]
+        kept = sorted({at for at in continued if at is not None})
+        places = [None if at is None else kept.index(at) for at in continued]
+        return Batch(sequences, [self.prefixes[at] for at in kept], places)
 
     @property
     def tokens(self) -> int:

@@ -197,7 +197,7 @@ def _attend_by_products(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, visible: torch.Tensor | None, sight: Sight
 ) -> torch.Tensor:
     (heads, count, width), keys = query.shape, key.shape[1]
-    query, key, value = (_in_steps(states) for states in (query, key, value))
+    query, key, value = (_rounded_up(states) for states in (query, key, value))
     # heads that share keys ask as one, so no key is copied for them
     together = query.reshape(len(key), -1, width)
     weights = torch.baddbmm(query.new_empty(1), together, key.transpose(1, 2), beta=0, alpha=sight.scaling)
@@ -206,13 +206,14 @@ def _attend_by_products(
         hidden = weights.new_zeros(visible.shape).masked_fill_(~visible, -torch.inf)
         weights.view(heads, -1, key.shape[1])[:, :count, :keys].add_(hidden)
     torch.softmax(weights, dim=-1, out=weights)  # in place: fresh memory would cost more than the sums
-    return torch.bmm(weights, value).view(heads, -1, width)[:, :count]
+    return torch.bmm(weights, value).view(heads, query.shape[1], -1)[:, :count]
 
 
-def _in_steps(states: torch.Tensor) -> torch.Tensor:
+def _rounded_up(states: torch.Tensor) -> torch.Tensor:
     """Lay heads out one after the other, each with rows of zeros up to a round number; one row stays one."""
     rows = states.shape[1]
-    return pad(states, (0, 0, 0, -rows % _STEP if rows > 1 else 0)).contiguous()
+    more = -rows % _STEP if rows > 1 else 0
+    return pad(states, (0, 0, 0, more)) if more else states.contiguous()
 
 
 def _visible(query: torch.Tensor, key: torch.Tensor, sight: Sight) -> torch.Tensor:

@@ -49,7 +49,7 @@ def in_steps(states: torch.Tensor) -> torch.Tensor:
     For every number of rows that it meets, oneDNN makes and keeps code of its own, half a megabyte for each product.
     """
     rows = len(states)
-    step = max(_LEAST_STEP, 2 ** (rows.bit_length() - 6))  # at most a 32nd more
+    step = max(_LEAST_STEP, 2 ** (rows.bit_length() - 6))  # at most seven more, or a 32nd
     more = -rows % step if states.device.type == "cpu" else 0
     return nn.functional.pad(states, (0, 0) * (states.dim() - 1) + (0, more)) if more else states
 

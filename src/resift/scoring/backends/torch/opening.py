@@ -54,6 +54,6 @@ def open_backend(
             "load it in half precision, on a larger device, or on the CPU"
         ) from error
     logger.info("%s loaded on %s in %s, %s", checkpoint.name, where, kind, "padded" if body.padded else "packed")
-    lanes = lanes_here() if body.at_once else 1
+    lanes = lanes_here() if body.at_once and where.type == "cpu" else 1
     most = max_batch_tokens or default_batch_tokens(where, checkpoint.config, kind, lanes=lanes)
     return TorchBackend(body, reader, device=where, dtype=kind, max_batch_tokens=most)

@@ -72,7 +72,10 @@ class HeadReader:
         states = states[:, None]  # (sequences, 1, width): each a sequence of the one token that is read
         self._handed.give(states, None if self._pooler is None else self._pooler(states))
         ids = torch.full((len(states), 1), self._id, device=states.device)
-        logits: torch.Tensor = self._model(input_ids=ids).logits
+        try:
+            logits: torch.Tensor = self._model(input_ids=ids).logits
+        finally:
+            self._handed.take_back()
         return logits.float()
 
 
@@ -89,8 +92,11 @@ class _Handed(nn.Module):
     def give(self, states: torch.Tensor, pooled: torch.Tensor | None) -> None:
         self._outputs[get_ident()] = (states, pooled)
 
+    def take_back(self) -> None:
+        self._outputs.pop(get_ident(), None)
+
     def forward(self, *_: Any, **__: Any) -> Any:
-        states, pooled = self._outputs.pop(get_ident())
+        states, pooled = self._outputs[get_ident()]
         return self._form(last_hidden_state=states, pooler_output=pooled)
 
 

@@ -59,12 +59,12 @@ class TorchBackend:
         self.max_batch_tokens = max_batch_tokens
         self._parts: tuple[Body, Reader] | None = (body, reader)
         self._device = device
-        self._lanes = Lanes(self._read) if body.at_once and device.type == "cpu" else None
+        self._lanes = Lanes() if body.at_once and device.type == "cpu" else None
 
     def run(self, batch: Batch) -> Outputs:
         """Read each sequence of the batch."""
         try:
-            return self._lanes.run(batch) if self._lanes else self._read(batch)
+            return self._lanes.run(self._read, batch) if self._lanes else self._read(batch)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

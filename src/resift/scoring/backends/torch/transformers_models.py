@@ -14,7 +14,7 @@ from resift.errors import ModelUnsupported
 from resift.scoring.backends import Answer, Classify, Embed, EmbedEach, Readout
 from resift.scoring.backends.torch.attention import IMPLEMENTATION, UnknownAttention, packed_attention
 from resift.scoring.backends.torch.devices import is_out_of_memory
-from resift.scoring.backends.torch.linears import prepack_linears
+from resift.scoring.backends.torch.linears import in_steps, prepack_linears
 from resift.scoring.backends.torch.packing import Packed, Positions
 from resift.scoring.backends.torch.padding import LogitsReader, PaddedBody, PaddedClassifier, takes_types, vocabulary_of
 from resift.scoring.backends.torch.places import PlaceReader
@@ -53,15 +53,15 @@ class TransformersBody:
 
     def __call__(self, packed: Packed, rows: torch.Tensor | None) -> torch.Tensor:
         """Return the hidden states of `rows`, or of every token."""
-        types = {"token_type_ids": packed.types[None]} if self._typed else {}
+        types = {"token_type_ids": in_steps(packed.types)[None]} if self._typed else {}
         states: torch.Tensor = self._backbone(
-            input_ids=packed.ids[None],
-            position_ids=packed.positions[None],
+            input_ids=in_steps(packed.ids)[None],
+            position_ids=in_steps(packed.positions)[None],
             segments=packed.segments,
             **types,
             **self._extra,
         ).last_hidden_state[0]
-        return states if rows is None else states[rows]
+        return states[: len(packed.ids)] if rows is None else states[rows]
 
 
 def open_model(
@@ -144,7 +144,8 @@ def _packed(model: Any, asked: _Asked, *, known: bool) -> tuple[Body, Reader]:
     """
     Return the model with our attention; raise where its own cannot be replaced.
 
-    Models of known make never look at the plain weights of prepacked layers, and remember nothing of a pass.
+    Models of known make never look at the plain weights of prepacked layers, and remember nothing of a pass but, in
+    some, their rotations.
     """
     from transformers import AttentionInterface
 
