@@ -172,9 +172,8 @@ def test_values_may_be_wider_or_narrower_than_keys(length: int, dtype: torch.dty
     narrow = attend_one_by_one(query, key, value[..., :8].contiguous(), case.segments, case.sight)
     wide = attend_one_by_one(query, key, torch.cat([value, value], dim=-1), case.segments, case.sight)
 
-    tolerance = {"rtol": 0, "atol": TOLERANCE[dtype]}
-    torch.testing.assert_close(narrow, whole[..., :8], **tolerance)
-    torch.testing.assert_close(wide, torch.cat([whole, whole], dim=-1), **tolerance)
+    torch.testing.assert_close(narrow, whole[..., :8], rtol=0, atol=TOLERANCE[dtype])
+    torch.testing.assert_close(wide, torch.cat([whole, whole], dim=-1), rtol=0, atol=TOLERANCE[dtype])
 
 
 def test_a_token_alone_gathers_its_own_value() -> None:

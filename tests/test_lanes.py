@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +31,8 @@ LIKE = {
     "qwen3": "Qwen/Qwen3-Reranker-0.6B",
     "gemma": "BAAI/bge-reranker-v2-gemma",
 }
-ENCODERS = ("bert-cross", "xlmr-cross", "deberta-cross", "modernbert-cross", "bert-embedding", "xlmr-embedding")
-KINDS = (*ENCODERS, *LIKE, "llama-cross", "qwen3-cross")
-_dealt = lanes._dealt
+KINDS = ("bert-cross", "xlmr-cross", "deberta-cross", "modernbert-cross", "bert-embedding", *LIKE)
+_dealt, _use = vars(lanes)["_dealt"], vars(lanes)["_use"]
 EVEN = Batch([Tokens(np.full(20, number, dtype=np.int32)) for number in range(40)])
 
 
@@ -121,20 +120,23 @@ def test_a_model_may_be_run_by_several_threads_at_once(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a model remembers of a pass, if anything, no other pass that is under way gets to see."""
-    hands = []
+    hands: list[list[list[int]]] = []
 
     def deal(batch: Batch, number: int) -> list[list[int]]:
-        hands.append(dealt := _dealt(batch, number))
-        return dealt
+        hands.append(_dealt(batch, number))
+        return hands[-1]
 
     monkeypatch.setattr(lanes, "_dealt", deal)
     directory = tiny.build(kind, tmp_path)
     calls = [(f"{tiny.QUERY} {number}", tiny.DOCUMENTS[number::3]) for number in range(3)] * 8
     with resift.load(directory, like=LIKE.get(kind), device="cpu", normalize=False) as ranker:
         expected = [ranker.score(*call) for call in calls]
-    with _threads(4), resift.load(directory, like=LIKE.get(kind), device="cpu", normalize=False) as ranker:
-        with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda call: ranker.score(*call), calls))
+    with (
+        _threads(4),
+        resift.load(directory, like=LIKE.get(kind), device="cpu", normalize=False) as ranker,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        found = list(pool.map(lambda call: ranker.score(*call), calls))
     assert max(map(len, hands)) == 4
 
     for one, other in zip(found, expected, strict=True):
@@ -183,10 +185,9 @@ def test_what_others_have_asked_for_since_holds(two_threads: None) -> None:
 def test_lanes_that_start_at_once_hear_the_same_number(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that asks torch for the first time while others start does not take their number for its own."""
     starting, enough = threading.Event(), threading.Event()
-    use = lanes._use
 
     def use_slowly(number: int) -> None:
-        use(number)
+        _use(number)
         starting.set()
         enough.wait(PATIENCE_S)
 
@@ -216,7 +217,7 @@ def test_lanes_that_start_at_once_hear_the_same_number(two_threads: None, monkey
     ids=["one sequence", "one long sequence", "a long prefix"],
 )
 def test_what_would_leave_lanes_idle_runs_whole(batch: Batch, two_threads: None) -> None:
-    """A batch that cannot be dealt out evenly, or only by computing much twice, is run by its thread with all others."""
+    """A batch that cannot be dealt out evenly, or only by computing much twice, is run by all processors."""
     watched = _Watched()
     watched.run(batch)
 
@@ -280,10 +281,8 @@ def test_an_error_keeps_no_memory(two_threads: None) -> None:
     dealing = Lanes()
     gc.disable()
     try:
-        try:
+        with suppress(MemoryError):
             dealing.run(read, EVEN)
-        except MemoryError:
-            pass
         assert len(held) == 2
         assert [states() for states in held] == [None, None]
     finally:
@@ -296,7 +295,8 @@ def test_where_threads_cannot_start_a_batch_runs_whole(
     most: int, two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the system gives too few threads, those that there are end, and the caller's does the work."""
-    started, start = [], threading.Thread.start
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
 
     def start_some(thread: threading.Thread) -> None:
         if len(started) == most:
@@ -320,9 +320,10 @@ def test_a_lane_that_fails_to_start_holds_nobody_up(two_threads: None, monkeypat
     def fail(_: int) -> None:
         raise OSError("no")
 
-    with monkeypatch.context() as broken, pytest.raises(OSError, match="no"):
-        broken.setattr(lanes, "_use", fail)
+    monkeypatch.setattr(lanes, "_use", fail)
+    with pytest.raises(OSError, match="no"):
         Lanes().run(_read, EVEN)
+    monkeypatch.setattr(lanes, "_use", _use)
     watched = _Watched()
     watched.run(EVEN)
     watched.close()
