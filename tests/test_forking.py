@@ -32,8 +32,8 @@ DOCUMENTS = ["The panda eats bamboo.", "Paris is in France.", "A bear"]
 NO_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which this system does not have")
 
 
-def _run_scene(scene: str, *arguments: object) -> None:
-    """Play a scene in a Python of its own, which must end soon, in peace and quiet."""
+def _run_scene(scene: str, *arguments: object, says: str = "") -> None:
+    """Play a scene in a Python of its own, which must end soon, in peace, and say nothing else."""
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", __file__, scene, *map(str, arguments)],
         capture_output=True,
@@ -42,7 +42,7 @@ def _run_scene(scene: str, *arguments: object) -> None:
         check=False,
         env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"},
     )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, says, "")
 
 
 def _in_child(work: Callable[[], None]) -> None:
@@ -366,6 +366,11 @@ def test_the_interpreter_ends_in_silence(scene: str, model: Path) -> None:
     _run_scene(scene, model)
 
 
+def test_a_thread_that_outlives_the_main_one_is_answered(model: Path) -> None:
+    """As long as any thread runs, a model answers it, though the main one has come to its end."""
+    _run_scene("end_while_a_thread_asks", model, says="answered")
+
+
 def _load_everywhere(model: str) -> None:
     """Keep a model, forget one, close one, load one in a thread, and leave one to a cycle."""
     kept = [resift.load(model), resift.load(model, max_length=64)]
@@ -394,7 +399,31 @@ def end_without_threads(model: str) -> None:
     _load_everywhere(model)
 
 
-SCENES = (fork_while_locked, fork_inside_a_lock, fork_amid_work, end_with_models, end_without_threads)
+def end_while_a_thread_asks(model: str) -> None:
+    """Leave a thread behind that ranks before and after the end of the main one, on a CPU with several lanes."""
+    import torch
+
+    torch.set_num_threads(2)
+    ranker = resift.load(model, device="cpu")
+    documents = [f"{document} {number}" for number in range(9) for document in DOCUMENTS]
+
+    def ask() -> None:
+        expected = ranker.score(QUERY, documents)
+        threading.main_thread().join()
+        assert list(ranker.score(QUERY, documents)) == list(expected)
+        sys.stdout.write("answered")
+
+    threading.Thread(target=ask).start()
+
+
+SCENES = (
+    fork_while_locked,
+    fork_inside_a_lock,
+    fork_amid_work,
+    end_with_models,
+    end_without_threads,
+    end_while_a_thread_asks,
+)
 
 if __name__ == "__main__":
     {scene.__name__: scene for scene in SCENES}[sys.argv[1]](*sys.argv[2:])
