@@ -49,8 +49,9 @@ class Lanes:
 
     def run(self, read: Read, batch: Batch) -> Outputs:
         """Read each sequence of the batch."""
-        hands = _dealt(batch, lanes_here())
-        if len(hands) == 1 or not self._open(lanes_here()):
+        number = lanes_here()
+        hands = _dealt(batch, number)
+        if len(hands) == 1 or not self._open(number):
             return read(batch)
         parts = [
             lane.do(partial(read, batch.only(hand)))
@@ -121,16 +122,13 @@ def _dealt(batch: Batch, lanes: int) -> list[list[int]]:
     everything = [list(range(len(batch.sequences)))]
     if lanes == 1 or len(batch.sequences) < lanes:
         return everything
-    items = [Item(len(sequence), *_continued(batch, at)) for at, sequence in enumerate(batch.sequences)]
+    groups = [-1 if at is None else at for at in batch.prefix_of] or [-1] * len(batch.sequences)
+    items = [
+        Item(len(sequence), groups[at], shared=len(batch.prefix(at))) for at, sequence in enumerate(batch.sequences)
+    ]
     hands = share_out(items, lanes)
     slowest = max(batch_cost([items[at] for at in hand]) for hand in hands)
     return hands if batch_cost(items) >= _LEAST_BUSY * lanes * slowest else everything
-
-
-def _continued(batch: Batch, at: int) -> tuple[int, int]:
-    """Return which prefix a sequence continues, -1 for none, and how long that is."""
-    prefix_at = batch.prefix_of[at] if batch.prefix_of else None
-    return (-1, 0) if prefix_at is None else (prefix_at, len(batch.prefixes[prefix_at]))
 
 
 def _threads_here() -> int:
