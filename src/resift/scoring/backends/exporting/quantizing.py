@@ -1,8 +1,8 @@
 """
 The int8 version of a graph: products of 8-bit numbers, a text's scales found while it runs, and tables of 8-bit rows.
 
-Scales that are measured once, on samples, would let texts share a batch and suit OpenVINO. With random weights their
-rank correlation with the exact scores was 0.81 to 0.97, by what was made symmetric, where these have 0.985 and more.
+Scales that are measured once, on samples, would let texts share a batch everywhere. With random weights their rank
+correlation with the exact scores was 0.81 to 0.97, by what was made symmetric, where these have 0.985 and more.
 """
 
 import logging

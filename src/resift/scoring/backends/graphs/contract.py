@@ -35,6 +35,9 @@ class Session(Protocol):
     inputs: Sequence[Declared]
     outputs: Sequence[Declared]
 
+    rounds_in: str
+    """The number format in which it rounds, token by token; what it rounds by a whole batch does not count."""
+
     def run(self, output: str, feed: Feed) -> NDArray[Any]:
         """Return the output of that name."""
 

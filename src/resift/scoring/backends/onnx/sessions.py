@@ -28,8 +28,8 @@ Provider = str | tuple[str, dict[str, Any]]
 class OnnxSession:
     """A graph that ONNX Runtime has loaded."""
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    def __init__(self, session: Any, rounds_in: str) -> None:
+        self._session, self.rounds_in = session, rounds_in
         self.inputs = [_declared(each) for each in session.get_inputs()]
         self.outputs = [_declared(each) for each in session.get_outputs()]
         # what ONNX Runtime cannot put on a GPU it leaves to the CPU
@@ -56,7 +56,8 @@ class OnnxRuntime:
         options.enable_mem_pattern = False  # it remembers every shape of batch, and no two are alike
         # between batches threads sleep; within one they may spin, where waking would cost more than waiting
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        session = OnnxSession(onnxruntime.InferenceSession(str(path), options, providers=providers))
+        opened = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        session = OnnxSession(opened, "float32" if dtype == "int8" else dtype)
         if len(providers) > 1 and session.device == "cpu" and device != "auto":
             raise InvalidInput(
                 f"device {device!r} does not answer: onnxruntime was built for it, but found no GPU, or no CUDA "

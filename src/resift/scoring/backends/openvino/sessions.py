@@ -16,6 +16,7 @@ from resift.checkpoint.graphs import data_of
 from resift.errors import InvalidInput, ModelNotFound, ModelUnsupported
 from resift.scoring.backends.graphs.contract import Declared, Feed
 from resift.scoring.backends.graphs.threads import threads
+from resift.scoring.backends.openvino.eight_bit import GROUP, join_chains
 from resift.scoring.backends.openvino.importing import openvino
 
 _FULL = ("bad_alloc", "bad allocation", "out of memory", "llocate")
@@ -48,8 +49,9 @@ class OpenVinoSession:
 
     device = "cpu"
 
-    def __init__(self, core: Any, compiled: Any) -> None:
+    def __init__(self, core: Any, compiled: Any, rounds_in: str) -> None:
         self._core, self._compiled = core, compiled  # in this order, the plugin outlives what it compiled
+        self.rounds_in = rounds_in
         self._request = compiled.create_infer_request()
         self.inputs = [_declared(port) for port in compiled.inputs]
         self.outputs = [_declared(port) for port in compiled.outputs]
@@ -69,14 +71,20 @@ class OpenVino:
         """Compile a graph for the CPU, to be computed in a number format."""
         core = the_core()
         require(core, device, dtype)
-        settings = {
-            "INFERENCE_PRECISION_HINT": _PRECISIONS[dtype],
-            "INFERENCE_NUM_THREADS": threads(),
-            "PERFORMANCE_HINT": "LATENCY",  # all threads on one batch, because one thread of ours hands them in
-            "ENABLE_CPU_PINNING": False,  # or sessions side by side would fight for the first processors
-        }
-        with _data_beside(path) as graph:
-            return OpenVinoSession(core, core.compile_model(core.read_model(graph), "CPU", settings))
+        with _data_beside(path) as file:
+            graph = core.read_model(file)
+            joined = dtype == "int8" and join_chains(graph)
+            # what is not multiplied in 8 bits need not be finer than bfloat16
+            computed = "bfloat16" if joined and computes_bfloat16(core) else dtype
+            settings = {
+                "INFERENCE_PRECISION_HINT": _PRECISIONS[computed],
+                "INFERENCE_NUM_THREADS": threads(),
+                "PERFORMANCE_HINT": "LATENCY",  # all threads on one batch, because one thread of ours hands them in
+                "ENABLE_CPU_PINNING": False,  # or sessions side by side would fight for the first processors
+                "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP if joined else 0,
+            }
+            compiled = core.compile_model(graph, "CPU", settings)
+        return OpenVinoSession(core, compiled, "float32" if dtype == "int8" and not joined else dtype)
 
     def is_out_of_memory(self, error: Exception) -> bool:
         """Whether an error means that something did not fit."""
@@ -108,11 +116,16 @@ def require(core: Any, device: str, dtype: str) -> None:
         raise InvalidInput(
             f"dtype={dtype!r} gains nothing on a CPU; the openvino backend runs {', '.join(_PRECISIONS)}"
         )
-    if dtype == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if dtype == "bfloat16" and not computes_bfloat16(core):
         raise InvalidInput(
             "dtype='bfloat16' is not computed by this processor, and OpenVINO would silently run float32; "
             "say dtype='float32'"
         )
+
+
+def computes_bfloat16(core: Any) -> bool:
+    """Whether this processor multiplies numbers of bfloat16."""
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def check(device: str, dtype: str) -> None:
