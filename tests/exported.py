@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 import transformers
@@ -83,6 +84,12 @@ def quantize(graph: Path, name: str = "model_quantized", **how: Any) -> Path:
     path = graph.with_name(f"{name}.onnx")
     quantize_dynamic(str(graph), str(path), **{"weight_type": QuantType.QInt8, "per_channel": True} | how)
     return path
+
+
+def agreement(some: Sequence[float], others: Sequence[float]) -> float:
+    """Return the rank correlation of two lists of scores."""
+    some_ranks, others_ranks = (np.argsort(np.argsort(scores)) for scores in (some, others))
+    return float(np.corrcoef(some_ranks, others_ranks)[0, 1])
 
 
 def halve(graph: Path) -> Path:

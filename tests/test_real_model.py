@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import mean
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -22,8 +23,10 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
+import exported
 import resift
 import tiny
+from resift.exporting import export
 from resift.scoring.backends import Outputs
 from resift.scoring.backends.torch.running import TorchBackend
 from resift.scoring.catalog import row_of
@@ -198,27 +201,50 @@ def _gain(found: Sequence[str], relevant: Mapping[str, int]) -> float:
     return worth / best
 
 
-@pytest.mark.timeout(300)  # most of it is the model's own arithmetic
-def test_real_ranking_quality() -> None:
-    """On real questions, reranking the 50 best of BM25 finds much more of what people judged relevant."""
-    queries = [json.loads(line) for line in islice(_lines("queries.jsonl.gz"), 150)]
+def _questions(count: int) -> tuple[dict[str, str], dict[str, list[str]], dict[str, str]]:
+    """Return the first questions by their names, what BM25 finds for each, best first, and every text by its name."""
+    questions = {row["_id"]: row["text"] for row in map(json.loads, islice(_lines("queries.jsonl.gz"), count))}
     texts = {row["_id"]: f"{row['title']} {row['text']}".strip() for row in map(json.loads, _lines("corpus.jsonl.gz"))}
     found: defaultdict[str, list[str]] = defaultdict(list)
     for query, _, document, *_ in map(str.split, _lines("bm25.top100.run.gz")):
         found[query].append(document)
+    return questions, found, texts
+
+
+@pytest.mark.timeout(300)  # most of it is the model's own arithmetic
+def test_real_ranking_quality() -> None:
+    """On real questions, reranking the 50 best of BM25 finds much more of what people judged relevant."""
+    questions, found, texts = _questions(150)
     relevant: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for query, document, grade in map(str.split, islice(_lines("qrels.tsv"), 1, None)):
         if grade != "0":
             relevant[query][document] = int(grade)
-    names = [query["_id"] for query in queries]
-    assert all(relevant[name] for name in names)
+    assert all(relevant[name] for name in questions)
 
     with resift.load(get_model_path(), device="cpu") as ranker:
         rankings = ranker.rank_many(
-            (query["text"], [texts[document] for document in found[query["_id"]][:50]]) for query in queries
+            (text, [texts[document] for document in found[name][:50]]) for name, text in questions.items()
         )
-        reranked = [[found[name][hit.index] for hit in ranking] for name, ranking in zip(names, rankings, strict=True)]
-    before = mean(_gain(found[name], relevant[name]) for name in names)
-    after = mean(_gain(order, relevant[name]) for name, order in zip(names, reranked, strict=True))
+        reranked = [
+            [found[name][hit.index] for hit in ranking] for name, ranking in zip(questions, rankings, strict=True)
+        ]
+    before = mean(_gain(found[name], relevant[name]) for name in questions)
+    after = mean(_gain(order, relevant[name]) for name, order in zip(questions, reranked, strict=True))
     assert before == pytest.approx(0.485, abs=0.005)
     assert after >= 0.66
+
+
+@pytest.mark.parametrize(("backend", "agreement"), [("openvino", 0.995), ("onnx", 0.98)])
+def test_int8_keeps_real_rankings(backend: Literal["openvino", "onnx"], agreement: float, tmp_path: Path) -> None:
+    """On real questions, the int8 graph of a real model ranks almost as its weights do."""
+    questions, found, texts = _questions(8)
+    export(get_model_path(), tmp_path / "int8", dtype="int8")
+    agreements = []
+    with (
+        resift.load(get_model_path(), device="cpu", backend="torch") as exact,
+        resift.load(tmp_path / "int8", backend=backend, dtype="int8") as rounded,
+    ):
+        for name, text in questions.items():
+            documents = [texts[document] for document in found[name]]
+            agreements.append(exported.agreement(exact.score(text, documents), rounded.score(text, documents)))
+    assert mean(agreements) >= agreement
