@@ -65,20 +65,24 @@ def _ask(server: Serving, body: bytes) -> tuple[Reply, float]:
         return wire.ask("/v1/rerank", body), time.monotonic() - started
 
 
-def _crowd(server: Serving, body: bytes, callers: int = CALLERS) -> Callable[[], list[tuple[Reply, float]]]:
-    """Send many requests at once; the function returned waits for their replies."""
-    replies: list[tuple[Reply, float]] = []
-    threads = [threading.Thread(target=lambda: replies.append(_ask(server, body))) for _ in range(callers)]
-    for thread in threads:
-        thread.start()
+class _Crowd:
+    """Many requests, sent at once."""
 
-    def replied() -> list[tuple[Reply, float]]:
-        for thread in threads:
+    def __init__(self, server: Serving, body: bytes, callers: int = CALLERS) -> None:
+        self.replies: list[tuple[Reply, float]] = []
+        self._threads = [threading.Thread(target=self._ask, args=(server, body)) for _ in range(callers)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self, server: Serving, body: bytes) -> None:
+        self.replies.append(_ask(server, body))
+
+    def all_replies(self) -> list[tuple[Reply, float]]:
+        """Wait for every reply."""
+        for thread in self._threads:
             thread.join(100)
-        assert len(replies) == callers
-        return replies
-
-    return replied
+        assert len(self.replies) == len(self._threads)
+        return self.replies
 
 
 def _scores(reply: Reply) -> dict[int, float]:
@@ -93,32 +97,38 @@ def _in_house(server: Serving, count: int) -> Callable[[], bool]:
 
 
 def test_s32_a_full_house_refuses_with_a_time_to_come_back() -> None:
-    """Beyond `max_requests` a request gets 429, Retry-After and a detail, and the next one is answered again."""
-    with serve_here(scripted(delay_s=1.0), max_requests=3) as server:
-        replied = _crowd(server, SMALL, 3)
+    """Beyond `max_requests` a request gets 429, Retry-After and a detail at once; the next one is answered again."""
+    gate = threading.Event()
+    with serve_here(scripted(gate=gate), max_requests=3) as server:
+        crowd = _Crowd(server, SMALL, 3)
         until(_in_house(server, 3))
-        (status, headers, body), seconds = _ask(server, SMALL)
+        status, headers, body = _ask(server, SMALL)[0]
+        gate.set()
 
         assert status == 429
         assert int(headers["retry-after"]) >= 1
         assert "try again later" in json.loads(body)["detail"]
-        assert seconds < 0.9
-        assert [reply[0] for reply, _ in replied()] == [200] * 3
+        assert [reply[0] for reply, _ in crowd.all_replies()] == [200] * 3
         assert _ask(server, SMALL)[0][0] == 200
 
 
 def test_s32_a_full_queue_refuses_with_a_time_to_come_back(directory: Path) -> None:
     """What the engine does not take any more is 429 with Retry-After, too, and what it took is answered."""
     model = _model(directory, max_queue_tokens=1)
+    replies: list[Reply] = []
+
+    def refused() -> bool:
+        replies.extend(reply for reply, _ in _Crowd(server, _body(DOCUMENTS, 20), 12).all_replies())
+        return any(status == 429 for status, _, _ in replies)
+
     try:
         with serve_here(model) as server:
-            replies = [reply for reply, _ in _crowd(server, _body(DOCUMENTS, 20), 12)()]
+            until(refused)
     finally:
         for ranker in model.rankers.values():
             ranker.close()
 
-    statuses = [status for status, _, _ in replies]
-    assert set(statuses) == {200, 429}
+    assert {status for status, _, _ in replies} == {200, 429}
     assert all(int(headers["retry-after"]) >= 1 for status, headers, _ in replies if status == 429)
 
 
@@ -168,10 +178,10 @@ def test_s33_a_crowd_is_answered(crowded: Serving) -> None:
     """64 callers with 200 documents each are all answered, within their time, and a small request among them soon."""
     body = _body(DOCUMENTS, 10)
     alone = _scores(_ask(crowded, body)[0])
-    replied = _crowd(crowded, body)
+    crowd = _Crowd(crowded, body)
     until(lambda: crowded.house.admission.requests)
     (status, _, _), small_s = _ask(crowded, SMALL)
-    replies = replied()
+    replies = crowd.all_replies()
 
     assert status == 200
     assert [reply[0] for reply, _ in replies] == [200] * CALLERS
@@ -182,12 +192,14 @@ def test_s33_a_crowd_is_answered(crowded: Serving) -> None:
 
 def test_s33_some_are_refused_only_past_the_limit() -> None:
     """With fewer places than callers the others get 429 with Retry-After at once, and nobody gets anything else."""
-    with serve_here(scripted(delay_s=0.5), max_requests=40) as server:
-        replies = [reply for reply, _ in _crowd(server, _body(DOCUMENTS, 10))()]
+    gate, places = threading.Event(), 40
+    with serve_here(scripted(gate=gate), max_requests=places) as server:
+        crowd = _Crowd(server, _body(DOCUMENTS, 10))
+        until(lambda: len(crowd.replies) == CALLERS - places)
+        gate.set()
+        replies = [reply for reply, _ in crowd.all_replies()]
 
-    statuses = [status for status, _, _ in replies]
-    assert set(statuses) == {200, 429}
-    assert statuses.count(200) >= 40
+    assert [status for status, _, _ in replies] == [429] * (CALLERS - places) + [200] * places
     assert all("retry-after" in headers for status, headers, _ in replies if status == 429)
 
 
@@ -196,11 +208,11 @@ def test_s33_a_crowd_leaves_no_memory_behind() -> None:
     with serve_here(served(resift.load("lexical"))) as server:
         body = _body(DOCUMENTS, 50)
         for _ in range(2):
-            _crowd(server, body, 32)()
+            _Crowd(server, body, 32).all_replies()
         gc.collect()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for _ in range(4):
-            _crowd(server, body, 32)()
+            _Crowd(server, body, 32).all_replies()
         gc.collect()
 
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before * 1.25 + 30_000  # KiB
@@ -231,12 +243,14 @@ def test_s33_small_requests_pass_large_ones() -> None:
 
 def test_s33_replies_are_not_held_back() -> None:
     """A reply's body follows its head at once, not when the client has confirmed the head, a 25th of a second later."""
+    took_s = []
     with serve_here(scripted()) as server, Wire(port_of(server)) as wire:
-        started = time.monotonic()
         for _ in range(100):
+            started = time.monotonic()
             assert wire.ask("/v1/rerank", SMALL)[0] == 200
+            took_s.append(time.monotonic() - started)
 
-    assert time.monotonic() - started < 2.5
+    assert sorted(took_s)[len(took_s) // 2] < 1 / 30
 
 
 def test_s33_a_request_asks_a_ranker_nothing_that_is_dear() -> None:

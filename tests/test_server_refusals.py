@@ -4,12 +4,14 @@ import asyncio
 import json
 import logging
 import math
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
 
+from living import until
 from resift.errors import (
     DeadlineExceeded,
     EndpointError,
@@ -147,12 +149,15 @@ def test_s32_a_full_house_refuses_in_the_words_of_the_dialect() -> None:
 
     async def storm(url: str) -> list[httpx2.Response]:
         async with httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
-            slow = asyncio.ensure_future(client.post("/v1/rerank", json=ASKED))
-            await asyncio.sleep(0.3)
+            first = asyncio.ensure_future(client.post("/v1/rerank", json=ASKED))
+            await asyncio.to_thread(until, lambda: ranker.at_once)
             refused = [await client.post("/v1/rerank", json=ASKED), await client.post("/rerank", json=TEI)]
-            return [*refused, await slow, await client.post("/v1/rerank", json=ASKED)]
+            gate.set()
+            return [*refused, await first, await client.post("/v1/rerank", json=ASKED)]
 
-    with serving(scripted(delay_s=1.0), max_requests=1) as server:
+    gate = threading.Event()
+    ranker = scripted(gate=gate)
+    with serving(ranker, max_requests=1) as server:
         flat, tei, *fine = asyncio.run(storm(server.url))
 
     assert [each.status_code for each in (flat, tei, *fine)] == [429, 429, 200, 200]

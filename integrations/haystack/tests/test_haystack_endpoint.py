@@ -13,6 +13,7 @@ from haystack.utils import Secret
 
 import resift
 from haystack_integrations.components.rankers.resift import ResiftRanker
+from living import until
 from resift.server.served import open_served
 from scripted_server import Act, ScriptedServer, drop, error, html, reply, rerank, stall
 from serving import scripted, serving
@@ -257,14 +258,16 @@ def test_h22_more_documents_than_a_request_holds_are_ranked_whole(ask: Ask) -> N
 
 async def test_many_runs_wait_at_once() -> None:
     """Calls of `run_async` are not queued behind a pool of threads: all of them wait for the endpoint together."""
-    ranker = scripted(delay_s=1.0)
+    gate, calls = threading.Event(), 60  # more than asyncio's own pool has threads on any machine
+    ranker = scripted(gate=gate)
     with serving(ranker) as server:
         component = ResiftRanker("scripted", api_base_url=server.url, options={"max_concurrency": 100})
-        found = await asyncio.gather(*(component.run_async(query=f"{n}", documents=DOCUMENTS[:1]) for n in range(60)))
+        runs = [component.run_async(query=f"{n}", documents=DOCUMENTS[:1]) for n in range(calls)]
+        found = asyncio.gather(*runs)
+        await asyncio.to_thread(until, lambda: ranker.at_once == calls)
+        gate.set()
+        assert len(await found) == calls
         await component.close_async()
-
-    assert len(found) == 60
-    assert ranker.most_at_once > 32  # more threads than asyncio's own pool has on any machine
 
 
 async def test_h18_cancelling_a_run_ends_the_request() -> None:

@@ -1,6 +1,7 @@
 """Where people put it: query engines, chat engines, tools, evaluation, workflows; with others before and behind it."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from llama_index.core.workflow import StartEvent, StopEvent, Workflow, step
 
 import resift
 import tiny
+from living import until
 from llama_index.postprocessor.resift import ResiftRerank
 from resift.scoring.backends import Outputs
 from resift.scoring.backends.torch.running import TorchBackend
@@ -103,12 +105,15 @@ async def test_i10_an_index_makes_a_query_engine(index: VectorStoreIndex, expect
 
 async def test_i10_the_async_engine_awaits(index: VectorStoreIndex) -> None:
     """I10: `aquery` waits for the ranker without blocking the loop: many queries wait at once."""
-    ranker = FakeRanker(delay_s=0.2)
+    gate, queries = threading.Event(), 50  # more than a pool of threads would have
+    ranker = FakeRanker(gate=gate)
     one = finder(index, ResiftRerank(ranker=ranker))
 
-    await asyncio.gather(*(one.aquery(f"query {at}") for at in range(50)))
+    answers = asyncio.gather(*(one.aquery(f"query {at}") for at in range(queries)))
+    await asyncio.to_thread(until, lambda: ranker.at_once == queries)
+    gate.set()
 
-    assert ranker.most_at_once > 40  # more than a pool of threads would have
+    assert len(await answers) == queries
 
 
 @pytest.mark.parametrize("kind", [ContextChatEngine, CondensePlusContextChatEngine])
