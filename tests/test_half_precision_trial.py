@@ -13,7 +13,7 @@ import transformers
 
 import resift
 import tiny
-from resift.scoring.backends.torch import transformers_models
+from resift.scoring.backends.torch import opening, transformers_models
 from resift.scoring.backends.torch.attention import IMPLEMENTATION, packed_attention
 
 EMBEDDING = "BAAI/bge-large-en-v1.5"
@@ -67,6 +67,7 @@ def _nothing_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every model be tried, whatever else shows that it can be trusted."""
     proven = vars(transformers_models)["_PROVEN"]
     monkeypatch.setattr(transformers_models, "_PROVEN", dict.fromkeys(proven, frozenset()))
+    monkeypatch.setattr(opening, "_OWN_PASSES", ())
 
 
 @pytest.fixture(autouse=True)

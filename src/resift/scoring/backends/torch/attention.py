@@ -171,17 +171,17 @@ def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sight: 
     bounded = sight.reach is not None and sight.reach < key.shape[1] - 1
     causal = sight.causal and query.shape[1] > 1
     if _by_products(query, key, sight):
-        return _attend_by_products(query, key, value, _visible(query, key, sight) if bounded or causal else None, sight)
+        return _attend_by_products(query, key, value, _hidden(query, key, sight) if bounded or causal else None, sight)
     if query.shape[0] != key.shape[0]:
         key, value = (states.repeat_interleave(query.shape[0] // states.shape[0], dim=0) for states in (key, value))
     if sight.softcap:
-        return _attend_capped(query, key, value, _visible(query, key, sight), sight)
+        return _attend_capped(query, key, value, _hidden(query, key, sight), sight)
     continued = causal and query.shape[1] != key.shape[1]
     gathered = scaled_dot_product_attention(
         query[None],  # without this dimension, torch takes a slower way on a CPU
         key[None],
         value[None],
-        attn_mask=_visible(query, key, sight) if bounded or continued else None,
+        attn_mask=_hidden(query, key, sight) if bounded or continued else None,
         is_causal=causal and not bounded and not continued,
         scale=sight.scaling,
     )
@@ -194,7 +194,7 @@ def _by_products(query: torch.Tensor, key: torch.Tensor, sight: Sight) -> bool:
 
 
 def _attend_by_products(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, visible: torch.Tensor | None, sight: Sight
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, hidden: torch.Tensor | None, sight: Sight
 ) -> torch.Tensor:
     (heads, count, width), keys = query.shape, key.shape[1]
     query, key, value = (_rounded_up(states) for states in (query, key, value))
@@ -202,8 +202,7 @@ def _attend_by_products(
     together = query.reshape(len(key), -1, width)
     weights = torch.baddbmm(query.new_empty(1), together, key.transpose(1, 2), beta=0, alpha=sight.scaling)
     weights[:, :, keys:].fill_(-torch.inf)
-    if visible is not None:  # added, which is several times as fast as filled in
-        hidden = weights.new_zeros(visible.shape).masked_fill_(~visible, -torch.inf)
+    if hidden is not None:
         weights.view(heads, -1, key.shape[1])[:, :count, :keys].add_(hidden)
     torch.softmax(weights, dim=-1, out=weights)  # in place: fresh memory would cost more than the sums
     return torch.bmm(weights, value).view(heads, query.shape[1], -1)[:, :count]
@@ -216,23 +215,33 @@ def _rounded_up(states: torch.Tensor) -> torch.Tensor:
     return pad(states, (0, 0, 0, more)) if more else states.contiguous()
 
 
-def _visible(query: torch.Tensor, key: torch.Tensor, sight: Sight) -> torch.Tensor:
-    """Return which keys each token sees; the last token and the last key are the same one."""
-    ahead = key.shape[1] - query.shape[1]
-    left, right = sight.window
-    visible = torch.ones(query.shape[1], key.shape[1], dtype=torch.bool, device=query.device)
+def _hidden(query: torch.Tensor, key: torch.Tensor, sight: Sight) -> torch.Tensor:
+    """Return what hides keys from tokens when it is added; the last token and the last key are the same one."""
+    count, keys = query.shape[1], key.shape[1]
+    table = _short_table if keys <= _SHORT else partial(_table, size=keys)
+    return table(sight.window, query.dtype, query.device)[keys - count : keys, :keys]
+
+
+def _table(window: tuple[int, int], dtype: torch.dtype, device: torch.device, *, size: int) -> torch.Tensor:
+    """Return nothing where a token, by rows, sees a key, by columns, and minus infinity elsewhere."""
+    left, right = window
+    seen = torch.ones(size, size, dtype=torch.bool, device=device)
     if right >= 0:
-        visible = visible.tril(ahead + right)
+        seen = seen.tril(right)
     if left >= 0:
-        visible = visible.triu(ahead - left)
-    return visible
+        seen = seen.triu(-left)
+    return torch.zeros(size, size, dtype=dtype, device=device).masked_fill_(~seen, -torch.inf)
+
+
+# what is seen depends on distances alone, so one table serves all layers and lengths
+_short_table = cache(partial(_table, size=_SHORT))
 
 
 def _attend_capped(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, visible: torch.Tensor, sight: Sight
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, hidden: torch.Tensor, sight: Sight
 ) -> torch.Tensor:
     assert sight.softcap
     weights = query @ key.transpose(1, 2) * sight.scaling
     weights = torch.tanh(weights / sight.softcap) * sight.softcap
-    weights = weights.masked_fill(~visible, -torch.inf).softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = (weights + hidden).softmax(dim=-1, dtype=torch.float32).to(query.dtype)
     return weights @ value

@@ -21,6 +21,7 @@ from resift.scoring.backends.torch.linears import in_steps
 from resift.scoring.backends.torch.packing import Packed, Positions, Segments
 from resift.scoring.backends.torch.parts import Step, Weights, has_more_layers, product
 from resift.scoring.backends.torch.readouts import AnswerReader
+from resift.scoring.backends.torch.rotations import Turn, pair_up
 from resift.scoring.backends.torch.running import Reader
 from resift.scoring.backends.torch.weights import read_weights
 
@@ -113,8 +114,7 @@ class DecoderBody:
         states = in_steps(embedding(packed.ids, self._words))
         if self._widening is not None:
             states = states * self._widening
-        angles = in_steps(packed.positions)[:, None].float() * self._rates
-        turn = _Turn(*(wave.to(states.dtype)[:, None] for wave in (angles.cos(), angles.sin())))
+        turn = Turn.by(in_steps(packed.positions)[:, None].float() * self._rates, states.dtype)
         for layer in self._layers[:-1]:
             states = layer(states, turn, packed.segments)
         if rows is None:
@@ -161,23 +161,6 @@ class _Shape:
         return lambda states: rms_norm(states.float(), exact.shape, exact, self.epsilon).to(states.dtype)
 
 
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """The rotation of each row by its position."""
-
-    cosines: torch.Tensor  # (rows, 1, half of a head's width)
-    sines: torch.Tensor
-
-    def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        first, second = states.chunk(2, dim=-1)
-        return torch.cat(
-            (first * self.cosines - second * self.sines, second * self.cosines + first * self.sines), dim=-1
-        )
-
-    def of(self, rows: torch.Tensor) -> "_Turn":
-        return _Turn(self.cosines[rows], self.sines[rows])
-
-
 class _Layer:
     """One layer: what each asking row gathers from itself and the rows before it, then the gated products."""
 
@@ -186,6 +169,8 @@ class _Layer:
         self._shape = shape
         self._sight = Sight(scaling=shape.width**-0.5, causal=True)
         self._norm = shape.norm(weights, f"{name}.input_layernorm")
+        for turned in ("q_proj", "k_proj", "q_norm", "k_norm"):
+            pair_up(weights, f"{attention}.{turned}", shape.width)
         self._ask = product(weights, f"{attention}.q_proj", biased=biased)
         self._offer = product(weights, f"{attention}.k_proj", f"{attention}.v_proj", biased=biased)
         self._take_in = product(weights, f"{attention}.o_proj", biased=shape.attention_bias and shape.kind != "qwen2")
@@ -197,7 +182,7 @@ class _Layer:
         self._activate = _ACTIVATIONS[shape.kind][1]
 
     def __call__(
-        self, states: torch.Tensor, turn: _Turn, segments: Segments, *, rows: torch.Tensor | None = None
+        self, states: torch.Tensor, turn: Turn, segments: Segments, *, rows: torch.Tensor | None = None
     ) -> torch.Tensor:
         normed = self._norm(states)
         key, value = self._offer(normed).unflatten(1, (2, self._shape.key_heads, -1)).unbind(1)

@@ -12,6 +12,7 @@ from resift.scoring.backends.torch.deberta import open_deberta
 from resift.scoring.backends.torch.decoder import open_decoder
 from resift.scoring.backends.torch.devices import default_batch_tokens, is_out_of_memory, pick_device, pick_dtype
 from resift.scoring.backends.torch.lanes import lanes_here
+from resift.scoring.backends.torch.modernbert import open_modernbert
 from resift.scoring.backends.torch.running import Body, Reader, TorchBackend
 from resift.scoring.backends.torch.transformers_models import open_model
 from resift.scoring.planning import Batch
@@ -21,7 +22,7 @@ logger = logging.getLogger("resift")
 Opened = tuple[Body, Reader] | None
 
 # Each says None to what is not its own.
-_OWN_PASSES: tuple[Callable[..., Opened], ...] = (open_bert, open_deberta, open_decoder)
+_OWN_PASSES: tuple[Callable[..., Opened], ...] = (open_bert, open_deberta, open_decoder, open_modernbert)
 
 
 def open_backend(

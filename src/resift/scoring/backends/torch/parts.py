@@ -22,9 +22,9 @@ def product(weights: Weights, *names: str, biased: bool = True, gelu: bool = Fal
     return linear(weight, bias, gelu=gelu)
 
 
-def layer_norm(weights: Weights, name: str, epsilon: float) -> Step:
+def layer_norm(weights: Weights, name: str, epsilon: float, *, biased: bool = True) -> Step:
     """Return the layer normalisation of that name."""
-    weight, bias = weights.pop(f"{name}.weight"), weights.pop(f"{name}.bias")
+    weight, bias = weights.pop(f"{name}.weight"), weights.pop(f"{name}.bias") if biased else None
     return lambda states: functional.layer_norm(states, weight.shape, weight, bias, epsilon)
 
 

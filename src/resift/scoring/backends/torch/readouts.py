@@ -68,7 +68,7 @@ class HeadReader:
         """Return what the head says: (sequences, labels)."""
         states = hidden.float()
         if self._pooling == "mean":
-            states = torch.segment_reduce(states, "mean", lengths=_lengths(packed), axis=0)
+            states = mean_of_each(states, packed)
         states = states[:, None]  # (sequences, 1, width): each a sequence of the one token that is read
         self._handed.give(states, None if self._pooler is None else self._pooler(states))
         ids = torch.full((len(states), 1), self._id, device=states.device)
@@ -132,6 +132,11 @@ class VectorReader:
         weights = torch.cat([torch.arange(1, length + 1, device=states.device) for length in lengths.tolist()])
         totals = lengths * (lengths + 1) / 2
         return torch.segment_reduce(states * weights[:, None], "sum", lengths=lengths, axis=0) / totals[:, None]
+
+
+def mean_of_each(states: torch.Tensor, packed: Packed) -> torch.Tensor:
+    """Return the mean of each sequence's states."""
+    return torch.segment_reduce(states, "mean", lengths=_lengths(packed), axis=0)
 
 
 def _lengths(packed: Packed) -> torch.Tensor:
