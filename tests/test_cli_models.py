@@ -26,6 +26,13 @@ from resift.scoring.catalog.rows import EmbeddingRow, HeadRow, LateRow, Listwise
 from resift.scoring.facts import FACTS, NON_COMMERCIAL
 
 MODEL = "acme/reranker"
+FAMILIES = {
+    "pair cross-encoder": {"pair", "chain"},
+    "prompted language model": {"prompted"},
+    "embedding model": {"embedding"},
+    "late interaction": {"late interaction"},
+    "listwise": {"listwise"},
+}
 SCALES: dict[type, tuple[str, str]] = {
     EmbeddingRow: ("embedding", "cosine"),
     LateRow: ("late interaction", "sum of cosines"),
@@ -37,22 +44,48 @@ SCALES: dict[type, tuple[str, str]] = {
 
 
 def test_facts_and_catalogue_know_the_same_models() -> None:
-    """Each row of the catalogue has its facts, and each model with facts has a row, unless its files say it all."""
+    """Each row of the catalogue has its facts; each model with facts runs, by its row or because its files say all."""
     assert ROWS.keys() - FACTS.keys() == set()
-    assert {name for name, facts in FACTS.items() if not facts.by_files} - ROWS.keys() - UNSUITABLE.keys() == set()
+    assert {name for name, facts in FACTS.items() if not facts.by_files} - ROWS.keys() == set()
+    assert UNSUITABLE.keys() & FACTS.keys() == set()
     assert {name for name, facts in FACTS.items() if facts.by_files} & ROWS.keys() == set()
 
 
 def test_the_readme_names_known_models() -> None:
     """The README's table names only models that are known, or begin as theirs do, and somebody's of every author."""
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    table = readme.partition("## Models, and what")[2].partition("## How fast")[0]
-    named = [name for name in re.findall(r"[\w-]+/[\w.-]*\w", table) if not name.startswith(("docs/", "tests/"))]
-    graphs = ("Xenova/", "onnx-community/")  # the same models, in another form
+    named = [name for _, name in _named_in_the_readme()]
     for name in named:
-        assert name.startswith(graphs) or any(known.startswith(name) for known in FACTS), name
+        assert any(known.startswith(name) for known in FACTS), name
     for owner in {known.partition("/")[0] for known in FACTS} - {"alibaba-nlp-community"}:
         assert any(name.startswith(f"{owner}/") for name in named), owner
+
+
+def test_the_readme_and_the_catalogue_agree_on_families() -> None:
+    """Each model that the README's table names stands there under the family that `resift models` gives it."""
+    for family, name in _named_in_the_readme():
+        found = {facts.family for known, facts in FACTS.items() if known.startswith(name)}
+        assert found <= FAMILIES[family], name
+    assert {family for family, _ in _named_in_the_readme()} == FAMILIES.keys()
+
+
+def _named_in_the_readme() -> Iterator[tuple[str, str]]:
+    """Yield family and name of each model in the README's table; "-large" behind "acme/base" is "acme/large"."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("## Models, and what")[2].partition("## How fast")[0]
+    family = name = ""
+    for line in table.splitlines():
+        if not line.startswith("|") or "Xenova/" in line:  # the same models, in another form
+            continue
+        family = line.split("|")[1].strip() or family
+        for written in re.findall(r"(?:[\w-]+/|(?<=, )-)[\w.-]*\w", line.split("|")[2]):
+            name = written if "/" in written else _in_full(written, name)
+            yield family, name
+
+
+def _in_full(ending: str, before: str) -> str:
+    """Return the name that an ending makes with the longest beginning of the one before, where a model is known so."""
+    tried = [before[:length] + ending for length in range(len(before), 0, -1)]
+    return next((name for name in tried if any(known.startswith(name) for known in FACTS)), ending)
 
 
 def test_facts_agree_with_the_rows() -> None:
@@ -92,8 +125,6 @@ def test_the_list_says_what_runs(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert (found["BAAI/bge-reranker-v2-m3"]["reads"], found["BAAI/bge-reranker-v2-m3"]["most"]) == (512, 8192)
     assert found["Qwen/Qwen3-Reranker-0.6B"]["runs"] == ["torch"]
     assert found["colbert-ir/colbertv2.0"]["runs"] == found["nvidia/llama-nemotron-rerank-1b-v2"]["runs"] == ["torch"]
-    for name in UNSUITABLE.keys() & FACTS.keys():
-        assert (found[name]["runs"], found[name]["reason"]) == ([], UNSUITABLE[name])
 
 
 def test_a_part_of_a_name_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,6 +135,21 @@ def test_a_part_of_a_name_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert start(["models", "bge-rerankr-base"]) == 2
     assert "did you mean 'BAAI/bge-reranker-base'?" in capsys.readouterr().err
+
+
+def test_what_cannot_be_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A well-known model that cannot be run is not in the list; stderr says why, and NAME finds it too."""
+    assert start(["models", "-o", "json"]) == 0
+    shown = capsys.readouterr()
+    assert not {entry["model"] for entry in json.loads(shown.out)} & UNSUITABLE.keys()
+    assert [line for line in shown.err.splitlines() if "cannot be run here" in line] == [
+        f"{model} cannot be run here: {reason}" for model, reason in UNSUITABLE.items()
+    ]
+    assert start(["models", "bge-reranker-base"]) == 0
+    assert "cannot be run here" not in capsys.readouterr().err
+    assert start(["models", "Lightweight"]) == 1
+    said = capsys.readouterr().err
+    assert "BAAI/bge-reranker-v2.5-gemma2-lightweight cannot be run here: it leaves out tokens" in said
 
 
 def test_the_list_is_a_table_or_csv(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,13 +15,15 @@ import pytest
 from click.testing import CliRunner
 
 import exported
+import own_code
 import resift
 import tiny
 from resift.checkpoint.graphs import data_of
 from resift.cli.export import export as command
-from resift.errors import InvalidInput, MissingDependency, ModelNotFound, ModelUnsupported
-from resift.exporting import Exported, export
+from resift.errors import InvalidInput, MissingDependency, ModelNotFound, ModelUnsupported, ResiftError
+from resift.exporting import Exported, export, exporting
 from resift.exporting.samples import QUERY, documents
+from resift.scoring import loading
 from resift.scoring.backends.exporting import writing
 
 MINILM = {"hidden_size": 384, "num_hidden_layers": 3, "num_attention_heads": 12, "intermediate_size": 1536}
@@ -109,6 +111,19 @@ def test_only_what_a_model_reads_is_asked_for(made: Callable[[str], Path], tmp_p
 
         assert tuple(declared.name for declared in graph.input) == inputs
         assert [declared.name for declared in graph.output] == ["logits"]
+
+
+@pytest.mark.parametrize("model_type", ["toy", "bert"])
+def test_a_models_own_code_is_what_is_exported(
+    model_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The graph of a model that brings its own code says what that code says, whatever the model calls itself."""
+    model = own_code.build(tmp_path / "model", monkeypatch, model_type=model_type)
+    written = export(model, tmp_path / "out", trust_remote_code=True)
+
+    exact = _scores(model, backend="torch", device="cpu", trust_remote_code=True, normalize=False)
+    assert _scores(written.directory, normalize=False) == pytest.approx(exact, rel=1e-5)
+    assert not written.cut
 
 
 # number formats
@@ -254,6 +269,42 @@ def test_a_model_that_is_asked_with_a_prompt_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelUnsupported, match="backend='torch'"):
         export(model, tmp_path / "out", like="Qwen/Qwen3-Reranker-0.6B")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "like", "said"),
+    [
+        ("BAAI/bge-reranker-v2.5-gemma2-lightweight", None, "leaves out tokens and layers"),
+        ("acme/reranker", "BAAI/bge-rerankr-base", "did you mean 'BAAI/bge-reranker-base'"),
+        ("Qwen/Qwen3-Reranker-8B", None, "cannot be exported"),
+        ("nvidia/llama-nemotron-rerank-1b-v2", None, "cannot be exported"),
+        ("colbert-ir/colbertv2.0", None, "cannot be exported"),
+        ("jinaai/jina-reranker-v3", None, "cannot be exported"),
+        ("cross-encoder/ettin-reranker-17m-v1", None, "cannot be exported"),
+        ("lexical", None, "has no weights"),
+    ],
+)
+def test_what_is_known_not_to_be_exported_is_refused_before_any_download(
+    model: str, like: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that no graph is written of, and a misspelt name of what it is like, are refused without the hub."""
+    for room in (loading, exporting):
+        monkeypatch.setattr(room, "open_checkpoint", None)
+
+    with pytest.raises(ResiftError, match=said) as refused:
+        export(model, tmp_path / "out", like=like)
+
+    assert (like or model) in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_converted_language_model_is_exported(tmp_path: Path) -> None:
+    """A language model that was converted to a classifier is exported, though what it was made from is not."""
+    like = "Qwen/Qwen3-Reranker-0.6B"
+    model = tiny.build("qwen3-cross", tmp_path / "Qwen3-Reranker-0.6B")
+    export(model, tmp_path / "out", like=like)
+
+    assert _scores(tmp_path / "out", like=like) == pytest.approx(_scores(model, device="cpu"), abs=1e-5)
 
 
 def test_a_model_without_weights_is_refused(made: Callable[[str], Path], tmp_path: Path) -> None:

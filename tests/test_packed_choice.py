@@ -1,7 +1,6 @@
 """Which models run packed: those whose packed run is known, or seen, to say what the models themselves say."""
 
 import functools
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-import transformers.dynamic_module_utils
-from safetensors.numpy import load_file, save_file
 
+import own_code
 import resift
 import tiny
 from resift.checkpoint import open_checkpoint
@@ -263,45 +261,10 @@ def test_a_head_that_does_more_than_project_is_refused(kind: str, tmp_path: Path
         _open(directory, ANSWER)
 
 
-REMOTE = """
-import torch
-from transformers import PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import SequenceClassifierOutput
-
-
-class ToyConfig(PretrainedConfig):
-    model_type = "toy"
-
-
-class ToyForSequenceClassification(PreTrainedModel):
-    config_class = ToyConfig
-    base_model_prefix = "toy"
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.score = torch.nn.Embedding(config.vocab_size, 1)
-        self.post_init()
-
-    def forward(self, input_ids, attention_mask):
-        return SequenceClassifierOutput(logits=(self.score(input_ids) * attention_mask[..., None]).sum(1))
-"""
-
-
 @pytest.fixture
 def remote(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model that brings its own code, which scores by the sum of its tokens' weights, whatever it calls itself."""
-    directory = tiny.build("bert-cross", tmp_path / "remote", architectures=["ToyForSequenceClassification"])
-    config = json.loads((directory / "config.json").read_text())
-    classes = {"AutoConfig": "toy.ToyConfig", "AutoModelForSequenceClassification": "toy.ToyForSequenceClassification"}
-    config |= {"model_type": request.param, "auto_map": classes, "type_vocab_size": 0}
-    (directory / "config.json").write_text(json.dumps(config))
-    (directory / "toy.py").write_text(REMOTE.replace('"toy"', f'"{request.param}"'))
-    weights = load_file(directory / "model.safetensors") | {
-        "score.weight": np.arange(config["vocab_size"], dtype=np.float32)[:, None] / 100
-    }
-    save_file(weights, directory / "model.safetensors", {"format": "pt"})
-    monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
-    return directory
+    """A model that brings its own code, whatever it calls itself."""
+    return own_code.build(tmp_path / "remote", monkeypatch, model_type=request.param)
 
 
 @pytest.mark.parametrize("remote", ["toy"], indirect=True)
@@ -312,11 +275,8 @@ def test_a_models_own_code_is_not_run_unasked(remote: Path) -> None:
 
 
 @pytest.mark.parametrize("remote", ["toy", "bert"], indirect=True)
-def test_a_models_own_code_runs_padded(
-    remote: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_models_own_code_runs_padded(remote: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A model's own code, once trusted, runs padded and scores as it says."""
-    monkeypatch.syspath_prepend(str(remote.parent / "modules"))
     with (
         caplog.at_level(logging.INFO, "resift"),
         resift.load(remote, device="cpu", trust_remote_code=True, normalize=False) as ranker,

@@ -45,6 +45,12 @@ def graph_name(names: Sequence[str], dtype: str) -> str | None:
     return next((name for name in wanted if name in names), None)
 
 
+def is_read(name: str) -> bool:
+    """Whether a file is called as a graph that is read in some number format, or as the weights of such a one."""
+    stem, dot, _ = name.partition(".onnx")
+    return bool(dot) and any(stem in stems for stems in _STEMS.values())
+
+
 def no_graph(who: str, names: Sequence[str], dtype: str) -> ModelNotFound:
     """Return the error for a number format that no graph of a model is in, which says what there is."""
     formats = {f"{stem}.onnx": name for name, stems in _STEMS.items() for stem in stems}

@@ -38,7 +38,11 @@ the same; how nearly, on a small sample, is printed: measure it on your own quer
 @option("--trust-remote-code", is_flag=True, help="Let code from the model's repository run.")
 @option("--local-files-only", is_flag=True, help="Never ask the model hub.")
 @option("--cache-dir", metavar="DIR", help="Where hub models are kept.")
-@click.option("--force", is_flag=True, help="Write into a directory that is not empty; its other files stay.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Write into a directory that is not empty; its other files stay, but for another model's graphs.",
+)
 def export(model: str, directory: Path, dtype: str, **given: Any) -> None:
     """
     Write MODEL to DIRECTORY as an ONNX graph, which runs without torch.

@@ -1,6 +1,6 @@
 """`resift models`: what is known by name, what it is like, and what of it runs here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from importlib.util import find_spec
@@ -12,7 +12,7 @@ from resift.cli.amounts import in_parameters
 from resift.cli.options import OneOf, option
 from resift.cli.terminal import console
 from resift.cli.writing import FORMATS, flush, resolve, write_line, write_row
-from resift.errors import InvalidInput
+from resift.errors import InvalidInput, ModelUnsupported
 
 _EXAMPLES = """\b
 Examples:
@@ -44,15 +44,16 @@ def models(name: str | None, cache_dir: str | None, output: str) -> None:
     """
     List the models that are known: those whose name holds NAME, or all.
 
-    Others run too, if their files say how they are to be read; docs/models.md tells which.
+    Others run too, if their files say how they are to be read; docs/models.md tells which. Well-known ones that cannot
+    be run are named on stderr, with the reason.
     """
+    from resift.scoring.catalog import UNSUITABLE
     from resift.scoring.facts import FACTS
 
-    found = [_entry(model, cache_dir) for model in FACTS if name is None or name.casefold() in model.casefold()]
+    found = [_entry(model, cache_dir) for model in FACTS if _is_meant(model, name)]
+    unsuitable = [f"{model} cannot be run here: {UNSUITABLE[model]}" for model in UNSUITABLE if _is_meant(model, name)]
     if not found:
-        close = get_close_matches(str(name), FACTS, n=1, cutoff=0.4)
-        meant = f"did you mean {close[0]!r}?" if close else "`resift models` lists all; others may run as well"
-        raise InvalidInput(f"no model is known whose name holds {name!r}; {meant}")
+        raise ModelUnsupported(" and ".join(unsuitable)) if unsuitable else _unknown(str(name), FACTS)
     kind = resolve(output)
     if kind == "table":
         _write_table(found)
@@ -66,28 +67,38 @@ def models(name: str | None, cache_dir: str | None, output: str) -> None:
         for entry in found:
             write_row(list({**entry, "runs": " ".join(entry["runs"])}.values()))
     flush()
+    for line in unsuitable:
+        click.echo(line, err=True)
+
+
+def _is_meant(model: str, name: str | None) -> bool:
+    return name is None or name.casefold() in model.casefold()
+
+
+def _unknown(name: str, known: Iterable[str]) -> InvalidInput:
+    close = get_close_matches(name, list(known), n=1, cutoff=0.4)
+    meant = f"did you mean {close[0]!r}?" if close else "`resift models` lists all; others may run as well"
+    return InvalidInput(f"no model is known whose name holds {name!r}; {meant}")
 
 
 def _entry(model: str, cache_dir: str | None) -> dict[str, Any]:
     from resift.checkpoint.cache import is_cached
-    from resift.scoring.catalog import find_row, why_unsuitable
+    from resift.scoring.catalog import find_row
     from resift.scoring.facts import FACTS
 
-    facts, row = FACTS[model], find_row(model)
-    reason = why_unsuitable(model)
+    facts = FACTS[model]
     return {
         "model": model,
         "family": facts.family,
         "parameters": round(facts.millions * 1_000_000),
         "languages": facts.languages,
-        "reads": None if reason else _reads(row) or facts.tokens,
+        "reads": _reads(find_row(model)) or facts.tokens,
         "most": facts.tokens,
         "scores": facts.scale,
         "licence": facts.licence,
         "commercial": facts.is_commercial,
         "cached": is_cached(model, cache_dir),
-        "runs": [] if reason else _runners(facts.family),
-        "reason": reason,
+        "runs": _runners(facts),
     }
 
 
@@ -98,9 +109,9 @@ def _reads(row: Any) -> int | None:
     return found
 
 
-def _runners(family: str) -> list[str]:
-    """Return the backends that are installed and run a family; a graph is only run where somebody has exported one."""
-    suitable = ["torch"] if family in ("chain", "prompted", "listwise", "late interaction") else list(_RUNNERS)
+def _runners(facts: Any) -> list[str]:
+    """Return the backends that are installed and run a model; a graph is only run where somebody has exported one."""
+    suitable = list(_RUNNERS) if facts.runs_as_graph else ["torch"]
     return [runner for runner in suitable if _is_installed(_RUNNERS[runner][0])]
 
 
@@ -125,8 +136,8 @@ def _write_table(entries: list[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column, width in widths.items():
         table.add_column(column, justify="right" if column in ("size", "reads") else "left", width=width, no_wrap=True)
-    for entry, row in zip(entries, rows, strict=True):
-        table.add_row(*(row[column] for column in widths), style="dim" if entry["reason"] else None)
+    for row in rows:
+        table.add_row(*(row[column] for column in widths))
     screen.print(table)
     if left_out:
         click.echo(f"{', '.join(left_out)}: in a wider terminal, or with -o json", err=True)
@@ -140,13 +151,13 @@ def _write_table(entries: list[dict[str, Any]]) -> None:
 def _cells(entry: Mapping[str, Any]) -> list[str]:
     reads, most = entry["reads"], entry["most"]
     star = "" if entry["commercial"] else " *"
-    here = "not yet" if entry["reason"] else ("runs" if entry["runs"] else "needs an extra")
+    here = "runs" if entry["runs"] else "needs an extra"
     return [
         entry["model"],
         entry["family"],
         in_parameters(entry["parameters"] / 1_000_000),
         entry["languages"],
-        str(most) if reads in (None, most) else f"{reads} of {most}",
+        str(most) if reads == most else f"{reads} of {most}",
         entry["scores"],
         entry["licence"] + star,
         here + (", in the cache" if entry["cached"] else ""),

@@ -10,13 +10,14 @@ import numpy as np
 
 from resift.checkpoint import Checkpoint, open_checkpoint
 from resift.errors import InvalidInput
-from resift.exporting.directory import copy_description, written
+from resift.exporting.directory import copy_description, refuse_foreign_weights, written
 from resift.exporting.proof import Proof, compare, sample_scores
 from resift.exporting.samples import QUERY, documents
-from resift.scoring.backends.exporting import check_exporting, quantize_graph, write_graph
+from resift.scoring.backends.exporting import check_exporting, no_graph_of, quantize_graph, write_graph
 from resift.scoring.backends.onnx import check_onnx, open_onnx
-from resift.scoring.backends.torch import check_torch, open_torch
-from resift.scoring.catalog import find_row
+from resift.scoring.backends.torch import open_torch
+from resift.scoring.catalog import find_facts, find_row
+from resift.scoring.loading import find_model
 from resift.scoring.recognition import recognise
 from resift.settings import Settings, hint
 
@@ -61,7 +62,9 @@ def export(
     Write a cross-encoder or an embedding model as an ONNX graph, with all that `load` and others need beside it.
 
     Nothing is there before the graph was tried on a sample, and one of full precision that does not say what the
-    weights say is refused. `force` writes into a directory that is not empty, and replaces files of the same names.
+    weights say is refused. `force` writes into a directory that is not empty: files of the same names are replaced,
+    and another model's graphs go, because they would be read with these; they are another's where configuration or
+    tokenizer differ.
     """
     if dtype not in get_args(ExportDtype):
         raise InvalidInput(f"dtype={dtype!r} is not known; {hint(dtype, get_args(ExportDtype))}")
@@ -75,14 +78,14 @@ def export(
         local_files_only=local_files_only,
         cache_dir=cache_dir,
     )
+    _refuse_by_name(settings)
     target = Path(directory).expanduser()
     with written(target, force=force) as made:
-        for check in (check_torch, check_onnx):
-            check(settings.model, ["cpu"])
+        check_onnx(settings.model, ["cpu"])
         check_exporting(settings.model)
-        checkpoint = open_checkpoint(
-            settings.model, revision=revision, local_files_only=local_files_only, cache_dir=cache_dir
-        )
+        _, checkpoint, _ = find_model(settings)
+        copy_description(checkpoint, made)
+        refuse_foreign_weights(made, target)
         cut = _write(checkpoint, settings, made, dtype=dtype)
         proof = _prove(checkpoint, settings, made, dtype=dtype)
     graph = target / "onnx" / f"{_NAMES[dtype]}.onnx"
@@ -90,10 +93,25 @@ def export(
     return Exported(target, graph, dtype, cut, _like(checkpoint, settings, target), proof)
 
 
+def _refuse_by_name(settings: Settings) -> None:
+    """
+    Refuse what has no graph before anything is downloaded, where the name tells.
+
+    Of a directory and of a copy the files tell: they may be those of a language model converted to a classifier.
+    """
+    if settings.model == "lexical":
+        raise InvalidInput("'lexical' is built in and has no weights to export; name a hub id or a directory")
+    directory = os.path.expanduser(settings.model)  # noqa: PTH111 - Path raises where a name cannot be one
+    if settings.like is not None or os.path.isdir(directory):  # noqa: PTH112 - the same
+        return
+    facts = find_facts(settings.model)
+    if facts is not None and not facts.runs_as_graph:
+        raise no_graph_of(settings.model)
+
+
 def _write(checkpoint: Checkpoint, settings: Settings, made: Path, *, dtype: str) -> bool:
-    """Write the directory; return whether the last layer is cut."""
+    """Write the graph; return whether the last layer is cut."""
     recognised = recognise(checkpoint, settings)
-    copy_description(checkpoint, made)
     graph = made / "onnx" / f"{_NAMES[dtype]}.onnx"
     graph.parent.mkdir(exist_ok=True)
     how = {"trust_remote_code": settings.trust_remote_code}

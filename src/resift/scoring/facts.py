@@ -36,6 +36,11 @@ class Facts:
     by_files: bool = False
     """Whether its files say all that is needed, so that the catalogue has no row for it."""
 
+    @property
+    def runs_as_graph(self) -> bool:
+        """Whether models of its family are read from ONNX graphs, where somebody has exported them."""
+        return self.family in ("pair", "embedding")
+
 
 _EN, _MANY = "English", "multilingual"
 _NC, _NC_SA = "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0"

@@ -17,7 +17,7 @@ from resift.scoring.catalog.listwise import LISTWISE
 from resift.scoring.catalog.pairs import PAIRS
 from resift.scoring.catalog.prompts import PROMPTED
 from resift.scoring.catalog.rows import Row
-from resift.scoring.facts import NON_COMMERCIAL
+from resift.scoring.facts import FACTS, NON_COMMERCIAL, Facts
 from resift.settings import hint
 
 Value = TypeVar("Value")
@@ -37,6 +37,11 @@ _CACHED = re.compile(r"models--(?P<owner>[^/\\]+?)--(?P<name>[^/\\]+)")
 def find_row(model: str) -> Row | None:
     """Return the row of a model: by its id in any case, by its folder in the hub's cache, or of a copy by its name."""
     return _look_up(ROWS, model)
+
+
+def find_facts(model: str) -> Facts | None:
+    """Return what is known of a model by its name."""
+    return _look_up(FACTS, model)
 
 
 def why_unsuitable(model: str) -> str | None:

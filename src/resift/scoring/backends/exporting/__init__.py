@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from resift.checkpoint import Checkpoint
-from resift.errors import MissingDependency
+from resift.errors import MissingDependency, ModelUnsupported
 from resift.scoring.backends import Readout
 
 
@@ -24,6 +24,14 @@ def write_graph(checkpoint: Checkpoint, readout: Readout, path: Path, **how: Any
 def quantize_graph(graph: Path, path: Path, model: str) -> None:
     """Write the int8 version of a graph."""
     _import("quantizing", model).quantize(graph, path)
+
+
+def no_graph_of(model: str) -> ModelUnsupported:
+    """Return the error for a model of a kind that no graph is written of."""
+    return ModelUnsupported(
+        f"{model} cannot be exported: only cross-encoders can, and embedding models that end with pooling; "
+        "load it with backend='torch'"
+    )
 
 
 def _import(name: str, model: str) -> ModuleType:

@@ -12,8 +12,9 @@ from resift.checkpoint import Checkpoint
 from resift.checkpoint.graphs import data_of
 from resift.errors import ModelUnsupported
 from resift.scoring.backends import Classify, Embed, Readout
+from resift.scoring.backends.exporting import no_graph_of
 from resift.scoring.backends.exporting.bert import bert_graph
-from resift.scoring.backends.torch.pretrained import build
+from resift.scoring.backends.torch.pretrained import brings_code, build
 
 _OPSET = 17  # the first with layer normalisation as one node; every runtime of the last years reads it
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -22,13 +23,10 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 def write(checkpoint: Checkpoint, readout: Readout, path: Path, *, dtype: str, trust_remote_code: bool) -> bool:
     """Write a model's graph, its weights in a number format. Return whether the last layer is cut."""
     if not isinstance(readout, Classify | Embed) or (isinstance(readout, Embed) and readout.layers):
-        raise ModelUnsupported(
-            f"{checkpoint.name} cannot be exported: only cross-encoders can, and embedding models that end with "
-            "pooling; load it with backend='torch'"
-        )
-    model = bert_graph(checkpoint, readout, _DTYPES[dtype]) or _Whole(
-        build(checkpoint, readout, dtype=_DTYPES[dtype], trust_remote_code=trust_remote_code)
-    )
+        raise no_graph_of(checkpoint.name)
+    theirs = brings_code(checkpoint, trust_remote_code=trust_remote_code)
+    ours = None if theirs else bert_graph(checkpoint, readout, _DTYPES[dtype])
+    model = ours or _Whole(build(checkpoint, readout, dtype=_DTYPES[dtype], trust_remote_code=trust_remote_code))
     output = "logits" if isinstance(readout, Classify) else "last_hidden_state"
     try:
         _trace(model, path, output)

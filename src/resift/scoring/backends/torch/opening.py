@@ -13,6 +13,7 @@ from resift.scoring.backends.torch.decoder import open_decoder
 from resift.scoring.backends.torch.devices import default_batch_tokens, is_out_of_memory, pick_device, pick_dtype
 from resift.scoring.backends.torch.lanes import lanes_here
 from resift.scoring.backends.torch.modernbert import open_modernbert
+from resift.scoring.backends.torch.pretrained import brings_code
 from resift.scoring.backends.torch.running import Body, Reader, TorchBackend
 from resift.scoring.backends.torch.transformers_models import open_model
 from resift.scoring.planning import Batch
@@ -40,8 +41,7 @@ def open_backend(
     where = pick_device(device)
     kind = pick_dtype(dtype, where, half)
     how: dict[str, Any] = {"device": where, "dtype": kind}
-    brings_code = trust_remote_code and checkpoint.config.get("auto_map")
-    ours = () if brings_code else _OWN_PASSES
+    ours = () if brings_code(checkpoint, trust_remote_code=trust_remote_code) else _OWN_PASSES
     try:
         opened = (open_ours(checkpoint, readout, **how) for open_ours in ours)
         body, reader = next(filter(None, opened), None) or open_model(

@@ -26,6 +26,11 @@ _AUTO_CLASSES = {
 }
 
 
+def brings_code(checkpoint: Checkpoint, *, trust_remote_code: bool) -> bool:
+    """Whether a model is computed by trusted code of its repository, in whose place no pass of ours may stand."""
+    return trust_remote_code and bool(checkpoint.config.get("auto_map"))
+
+
 def build(checkpoint: Checkpoint, readout: Readout, *, dtype: torch.dtype, trust_remote_code: bool) -> Any:
     """Load the weights into the class that transformers has for the purpose, and miss none of them."""
     checkpoint.weights()  # says what is missing or damaged, before transformers says less
