@@ -101,12 +101,30 @@ def _chain(*, factor: float = 1.0, zero: str = "zero", unsigned: bool = False) -
     ]
 
 
-def _by_hand(path: Path, **otherwise: Any) -> Path:
-    """Write a quantised product and nothing else."""
+def _two_chains(exchanged: str | None) -> list[Any]:
+    """Return two quantised products, of which each may have the "zero" or the "step" of the other's rounding."""
+    owners = {"states": "doubled", "doubled": "states"}
+    nodes = [node for node in _chain() if node.op_type == "Constant"]
+    nodes += [helper.make_node("Add", ["states", "states"], ["doubled"])]
+    nodes += [
+        helper.make_node("DynamicQuantizeLinear", [own], [f"{own}_{part}" for part in ("rounded", "step", "zero")])
+        for own in owners
+    ]
+    for own, other in owners.items():
+        zero, step = (f"{other if part == exchanged else own}_{part}" for part in ("zero", "step"))
+        nodes += [
+            helper.make_node("MatMulInteger", [f"{own}_rounded", "weights", zero, "zeros"], [f"{own}_sums"]),
+            helper.make_node("Cast", [f"{own}_sums"], [f"{own}_real"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [step, "scale"], [f"{own}_scales"]),
+            helper.make_node("Mul", [f"{own}_real", f"{own}_scales"], [f"{own}_found"]),
+        ]
+    return [*nodes, helper.make_node("Add", ["states_found", "doubled_found"], ["found"])]
+
+
+def _by_hand(path: Path, nodes: list[Any], given: str = "states") -> Path:
+    """Write a graph that makes `found` of the tokens that it is given, and nothing else."""
     states, found = ["tokens", WIDTH], ["tokens", COLUMNS]
-    return exported.write_graph(
-        path, _chain(**otherwise), {"states": (TensorProto.FLOAT, states)}, outputs={"found": found}
-    )
+    return exported.write_graph(path, nodes, {given: (TensorProto.FLOAT, states)}, outputs={"found": found})
 
 
 def _run(graph: Any, states: Any, **how: Any) -> Any:
@@ -120,7 +138,7 @@ def _states(tokens: int) -> Any:
 @pytest.mark.parametrize("unsigned", [False, True], ids=["signed", "unsigned"])
 def test_a_joined_product_says_what_its_chain_says(tmp_path: Path, *, unsigned: bool) -> None:
     """A product that was joined gives under the same name what its chain gives, but for the rounding that it spares."""
-    path = _by_hand(tmp_path / "graph.onnx", unsigned=unsigned)
+    path = _by_hand(tmp_path / "graph.onnx", _chain(unsigned=unsigned))
     chain, joined = _read(path), _read(path)
 
     assert join_chains(joined)
@@ -131,7 +149,7 @@ def test_a_joined_product_says_what_its_chain_says(tmp_path: Path, *, unsigned: 
 @pytest.mark.skipif(not ROUNDS, reason="OpenVINO may not round for itself on this processor")
 def test_a_joined_product_is_rounded_token_by_token(tmp_path: Path) -> None:
     """OpenVINO rounds what a joined product multiplies, and what it makes of a token depends on no other token."""
-    joined = _read(_by_hand(tmp_path / "graph.onnx"))
+    joined = _read(_by_hand(tmp_path / "graph.onnx", _chain()))
     assert join_chains(joined)
     states = _states(8)
     exact, rounded = (_run(joined, states, DYNAMIC_QUANTIZATION_GROUP_SIZE=size) for size in (0, GROUP))
@@ -145,12 +163,35 @@ def test_a_joined_product_is_rounded_token_by_token(tmp_path: Path) -> None:
 @pytest.mark.parametrize("otherwise", [{"factor": 3.0}, {"zero": "another"}], ids=["scale", "zero"])
 def test_a_chain_that_means_something_else_is_left_alone(otherwise: dict[str, Any], tmp_path: Path) -> None:
     """A product whose rounding is not undone by the same numbers stays as it was written."""
-    path = _by_hand(tmp_path / "graph.onnx", **otherwise)
+    _assert_left_alone(_by_hand(tmp_path / "graph.onnx", _chain(**otherwise)), products=1)
+
+
+def _assert_left_alone(path: Path, *, products: int) -> None:
     untouched, graph = _read(path), _read(path)
 
     assert not join_chains(graph)
-    assert _integer_products(graph) == 1
+    assert _integer_products(graph) == products
     assert (_run(graph, _states(5)) == _run(untouched, _states(5))).all()
+
+
+@pytest.mark.parametrize("exchanged", ["zero", "step"])
+def test_chains_that_exchange_their_numbers_are_left_alone(exchanged: str, tmp_path: Path) -> None:
+    """Products that undo their rounding by numbers of each other stay as they were; with their own they do not."""
+    assert join_chains(_read(_by_hand(tmp_path / "own.onnx", _two_chains(None))))
+    _assert_left_alone(_by_hand(tmp_path / "exchanged.onnx", _two_chains(exchanged)), products=2)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8])
+def test_a_chain_beside_other_rounding_is_left_alone(kind: type[np.generic], tmp_path: Path) -> None:
+    """Where the batch is rounded to 8 bits by a scale that was found before, too, a product stays as it was written."""
+    nodes = [
+        helper.make_node("Constant", [], ["fixed_step"], value_float=0.05),
+        helper.make_node("Constant", [], ["fixed_zero"], value=numpy_helper.from_array(np.array(7, kind))),
+        helper.make_node("QuantizeLinear", ["given", "fixed_step", "fixed_zero"], ["fixed"]),
+        helper.make_node("DequantizeLinear", ["fixed", "fixed_step", "fixed_zero"], ["states"]),
+        *_chain(),
+    ]
+    _assert_left_alone(_by_hand(tmp_path / "graph.onnx", nodes, given="given"), products=1)
 
 
 # what users see of it

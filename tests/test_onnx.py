@@ -10,9 +10,11 @@ import pytest
 from onnx import TensorProto, helper
 
 import exported
+import headed
 import resift
 import tiny
 from resift.errors import ModelUnsupported, ScoringFailed
+from resift.scoring.backends.onnx import sessions
 
 SEQUENCES = ["batch", "sequence"]
 IDS = {"input_ids": (exported.INT64, SEQUENCES)}
@@ -76,6 +78,21 @@ def test_a_quantised_graph_ranks_alike(backend: str, tmp_path: Path) -> None:
 
     assert exported.agreement(exact, quantised) >= 0.98
     assert quantised != exact
+
+
+def test_no_cpu_computes_half_a_graph_in_bfloat16(tmp_path: Path) -> None:
+    """ONNX Runtime has no product of bfloat16 for a CPU, which is why nobody is promised one: here that would show."""
+    ones = helper.make_tensor("ones", TensorProto.BFLOAT16, [4, 4], [1.0] * 16)
+    nodes = [
+        helper.make_node("Constant", [], ["weights"], value=ones),
+        helper.make_node("Cast", ["states"], ["rounded"], to=TensorProto.BFLOAT16),
+        helper.make_node("MatMul", ["rounded", "weights"], ["product"]),
+        helper.make_node("Cast", ["product"], ["found"], to=TensorProto.FLOAT),
+    ]
+    states = {"states": (TensorProto.FLOAT, ["tokens", 4])}
+    path = exported.write_graph(tmp_path / "graph.onnx", nodes, states, outputs={"found": ["tokens", 4]})
+    with pytest.raises(Exception, match=r"NOT_IMPLEMENTED.*MatMul"):
+        sessions.OnnxRuntime().open(path, "cpu", "bfloat16")
 
 
 def test_a_quantised_score_depends_on_nothing_else(made: Callable[[str], Path]) -> None:
@@ -217,6 +234,20 @@ def test_a_model_that_is_asked_with_a_prompt_is_left_to_torch(tmp_path: Path) ->
     exported.write_graph(model / "onnx" / "model.onnx", _sum("attention_mask"), IDS | MASK, outputs=LOGITS)
     with pytest.raises(ModelUnsupported, match="backend='torch'"):
         resift.load(model, backend="onnx", like="Qwen/Qwen3-Reranker-0.6B")
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_jina_v1_runs_from_its_graph(backend: Any, made: Callable[[str], Path], tmp_path: Path) -> None:
+    """Positions that only the authors' code tells apart are the graph's own affair: jina-reranker-v1 runs from one."""
+    model = exported.without_weights(made("bert-cross"), tmp_path / "jina-reranker-v1-tiny-en")
+    headed.say(
+        model,
+        architectures=["JinaBertForSequenceClassification"],
+        auto_map={"AutoConfig": "jinaai/jina-bert-implementation--configuration_bert.JinaBertConfig"},
+        position_embedding_type="alibi",
+    )
+
+    assert _scores(model, backend=backend) == pytest.approx(_scores(made("bert-cross"), backend="onnx"), abs=1e-5)
 
 
 def test_a_tokenizer_of_another_model_is_noticed(made: Callable[[str], Path], tmp_path: Path) -> None:

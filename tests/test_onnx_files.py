@@ -162,20 +162,25 @@ def test_quantised_files_suit_the_processor(machine: str, chosen: str, monkeypat
     assert graph_name(names, "int8") == chosen
 
 
-def test_a_missing_format_names_those_that_are_there(model: Path) -> None:
+def _without_half(model: Path, directory: Path) -> Path:
+    only = _only_onnx(model, directory)
+    (only / "onnx" / "model_fp16.onnx").unlink()
+    return only
+
+
+def test_a_missing_format_names_those_that_are_there(model: Path, tmp_path: Path) -> None:
     """What is not there is answered with what is, and with how to ask for it."""
     with pytest.raises(ModelNotFound) as refused:
-        resift.load(model, backend="onnx", dtype="bfloat16")
+        resift.load(_without_half(model, tmp_path), backend="onnx", dtype="float16")
 
-    for shown in ("dtype='bfloat16'", "model_bf16.onnx", "onnx/model_quantized.onnx (dtype='int8')"):
+    for shown in ("dtype='float16'", "model_fp16.onnx", "onnx/model_quantized.onnx (dtype='int8')"):
         assert shown in str(refused.value)
 
 
 def test_a_quantised_graph_is_never_taken_unasked(model: Path, tmp_path: Path) -> None:
     """A model that has nothing but a quantised graph is refused until that is asked for."""
-    only = _only_onnx(model, tmp_path)
+    only = _without_half(model, tmp_path)
     (only / "onnx" / "model.onnx").unlink()
-    (only / "onnx" / "model_fp16.onnx").unlink()
 
     with pytest.raises(ModelNotFound, match="dtype='int8'"):
         resift.load(only)
@@ -249,11 +254,20 @@ def test_a_graph_brings_its_data(hub: FakeHub, model: Path, tmp_path: Path) -> N
 
 def test_a_missing_format_costs_no_download(hub: FakeHub, model: Path, tmp_path: Path) -> None:
     """What a repository does not have is answered with what it has, before any graph is downloaded."""
-    hub.publish(MODEL, _files(_only_onnx(model, tmp_path)))
+    hub.publish(MODEL, _files(_without_half(model, tmp_path)))
     with pytest.raises(ModelNotFound, match=r"onnx/model\.onnx \(dtype='float32'\)"):
-        resift.load(MODEL, backend="onnx", dtype="bfloat16")
+        resift.load(MODEL, backend="onnx", dtype="float16")
 
     assert not _fetched(hub)
+
+
+def test_what_is_not_computed_costs_no_download(hub: FakeHub, model: Path) -> None:
+    """bfloat16 by ONNX Runtime on a CPU is refused with who runs it, before anything is downloaded."""
+    hub.publish(MODEL, _files(model))
+    with pytest.raises(InvalidInput, match=r"dtype='bfloat16'.* say backend='openvino'"):
+        resift.load(MODEL, backend="onnx", device="cpu", dtype="bfloat16")
+
+    assert not hub.fetched
 
 
 def test_a_missing_library_costs_no_download(

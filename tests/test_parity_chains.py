@@ -18,9 +18,11 @@ from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Pooling
 from torch import nn
 
+import exported
 import resift
 import tiny
 from resift.errors import ModelNotFound, ModelUnsupported
+from resift.exporting import export
 
 LOGIT, SCORE = 2e-6, 1e-6
 WIDTH = 32
@@ -287,6 +289,30 @@ def test_a_layer_that_does_something_else_is_refused(fields: dict[str, Any], sai
     _change(ettin, "2_Dense/config.json", **fields)
 
     assert said in _refused(ettin)
+
+
+@pytest.fixture(params=["scores", "embeds"])
+def layered(request: pytest.FixtureRequest, backbone: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A model with layers behind its pooling, of either kind."""
+    if request.param == "scores":
+        return _save_reranker(tmp_path / "model", backbone("bert"), RERANKERS["ettin"])
+    return _save_embedder(tmp_path / "model", backbone("bert"), EMBEDDERS["dense"])
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_layers_behind_pooling_are_left_to_torch(backend: Any, layered: Path) -> None:
+    """A graph that ends before layers which the model's files name is refused, with the backend that runs them."""
+    exported.export(layered)
+
+    assert "backend='torch'" in _refused(layered, backend=backend)
+
+
+def test_layers_behind_pooling_are_not_exported(layered: Path, tmp_path: Path) -> None:
+    """A model with layers behind its pooling is not written as a graph that would lack them."""
+    with pytest.raises(ModelUnsupported, match=r"cannot be exported: .*backend='torch'"):
+        export(layered, tmp_path / "graph")
+
+    assert not (tmp_path / "graph").exists()
 
 
 def test_several_scores_are_refused(backbone: Callable[[str], Path], tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaModel, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
+import headed
 import resift
 import tiny
 from resift.errors import InvalidInput, ModelUnsupported
@@ -175,19 +176,11 @@ class Headed:
 @pytest.fixture
 def nemotron(tmp_path: Path) -> Headed:
     """Llama whose tokens look both ways: the mean of all, one linear layer."""
-    directory = tiny.build("llama-cross", tmp_path)
+    directory = headed.nemotron(tmp_path)
     saved = json.loads((directory / "config.json").read_text())
-    model: Any = LlamaModel(LlamaConfig(**saved | {"attn_implementation": "eager"}))
+    model: Any = LlamaModel(LlamaConfig(**saved | {"model_type": "llama", "attn_implementation": "eager"}))
     weights = load_file(directory / "model.safetensors")
     model.load_state_dict({name.removeprefix("model."): weight for name, weight in weights.items() if "model." in name})
-    own = {
-        "architectures": ["LlamaBidirectionalForSequenceClassification"],
-        "model_type": "llama_bidirec",
-        "auto_map": {"AutoConfig": "llama_bidirectional_model.LlamaBidirectionalConfig"},
-        "pooling": "avg",
-        "temperature": 1.0,
-    }
-    (directory / "config.json").write_text(json.dumps(saved | own))
 
     def score(ids: list[int]) -> float:
         everything = torch.zeros(1, 1, len(ids), len(ids))  # what is added to the weights: nothing is hidden
@@ -215,16 +208,11 @@ def test_a_bidirectional_llama_parity(max_length: int, nemotron: Headed) -> None
     _assert_close(alone, expected[::5], LOGIT)
 
 
-def _say(directory: Path, **fields: object) -> None:
-    path = directory / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-
-
 def test_a_temperature_divides_the_logit(nemotron: Headed) -> None:
     """A logit that its authors divide by a temperature is divided."""
     scores = []
     for temperature in (1.0, 0.5):
-        _say(nemotron.directory, temperature=temperature)
+        headed.say(nemotron.directory, temperature=temperature)
         with resift.load(nemotron.directory, like="nvidia/llama-nemotron-rerank-1b-v2", device="cpu") as ranker:
             scores.append(np.array(ranker.score(tiny.QUERY, DOCUMENTS[:5])))
 
@@ -233,7 +221,7 @@ def test_a_temperature_divides_the_logit(nemotron: Headed) -> None:
 
 def test_a_bidirectional_llama_that_pools_otherwise_is_refused(nemotron: Headed) -> None:
     """A pooling that is not known is named."""
-    _say(nemotron.directory, pooling="weighted")
+    headed.say(nemotron.directory, pooling="weighted")
 
     with pytest.raises(ModelUnsupported, match="'weighted'"):
         resift.load(nemotron.directory, like="nvidia/llama-nemotron-rerank-1b-v2", device="cpu")

@@ -247,6 +247,13 @@ def test_a_query_that_fills_everything_is_refused(build: Build) -> None:
         ranker.score(tiny.LONG_QUERY, ["bamboo"])
 
 
+def test_windows_are_refused(build: Build) -> None:
+    """A template's prompt is cut as one text, so windows are refused when the model is loaded, and not left out."""
+    directory = build(Asked(IN_CHAT + ANSWER))
+    with pytest.raises(InvalidInput, match="cannot read documents in windows"):
+        resift.load(directory, device="cpu", long_documents="window")
+
+
 def _refused(directory: Path) -> str:
     with pytest.raises(ModelUnsupported) as refused:
         resift.load(directory, device="cpu")

@@ -1,6 +1,8 @@
 """Long documents that are read in windows: nothing of them is left out, and the best window counts."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import exported
+import headed
 import resift
 import tiny
 from resift.adapting import Reranker
@@ -24,19 +28,69 @@ from resift.tokenizing import TextEncoder
 LIMIT = 64
 DOCUMENTS = list(tiny.DOCUMENTS)
 QWEN3 = "Qwen/Qwen3-Reranker-0.6B"
-MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "longest first": ("bert-cross", {"max_length": LIMIT}),
-    "only second": ("xlmr-cross", {"max_length": LIMIT, "like": "BAAI/bge-reranker-base"}),
-    "prompted": ("qwen3", {"max_length": 128, "like": QWEN3}),
-    "piece by piece": ("qwen2", {"max_length": 64, "like": "mixedbread-ai/mxbai-rerank-base-v2"}),
-    "embedding": ("bert-embedding", {"max_length": LIMIT}),
-}
 SAME = 1e-5
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that reads windows, and how it is loaded for documents of these sizes."""
+
+    build: Callable[[Path], Path]
+    options: dict[str, Any]
+    embeds: bool = False
+    uncounted: int = 0
+    """How many tokens `max_length` does not count."""
+
+    long_query: str = tiny.LONG_QUERY
+
+
+SHORT: dict[str, Any] = {"max_length": LIMIT}
+BGE: dict[str, Any] = {"max_length": LIMIT, "like": "BAAI/bge-reranker-base"}
+ONNX: dict[str, Any] = {"max_length": LIMIT, "backend": "onnx"}
+OPENVINO: dict[str, Any] = {"max_length": LIMIT, "backend": "openvino"}
+MODELS: dict[str, Model] = {
+    "longest first": Model(partial(tiny.build, "bert-cross"), SHORT),
+    "only second": Model(partial(tiny.build, "xlmr-cross"), BGE),
+    "prompted": Model(partial(tiny.build, "qwen3"), {"max_length": 128, "like": QWEN3}),
+    "piece by piece": Model(
+        partial(tiny.build, "qwen2"), {"max_length": 64, "like": "mixedbread-ai/mxbai-rerank-base-v2"}, uncounted=79
+    ),
+    "embedding": Model(partial(tiny.build, "bert-embedding"), SHORT, embeds=True),
+    "chain": Model(partial(headed.chain, output="scores", width=1), SHORT),
+    "chain that embeds": Model(partial(headed.chain, output="sentence_embedding", width=16), SHORT, embeds=True),
+    "nemotron": Model(headed.nemotron, {"max_length": 128, "like": "nvidia/llama-nemotron-rerank-1b-v2"}),
+    "jina-m0": Model(
+        headed.jina_m0,
+        {"max_length": 128, "like": "jinaai/jina-reranker-m0"},
+        long_query=tiny.LONG_QUERY[:150],
+    ),
+    "minicpm": Model(
+        partial(tiny.build, "minicpm"),
+        {"max_length": 64, "like": "BAAI/bge-reranker-v2-minicpm-layerwise"},
+        uncounted=56,  # what follows the document: once as it stands, and once more as room for the texts
+    ),
+}
+GRAPHS: dict[str, Model] = {
+    "onnx": Model(partial(exported.build, "bert-cross"), ONNX),
+    "onnx, only second": Model(partial(exported.build, "xlmr-cross"), BGE | ONNX),
+    "onnx, embedding": Model(partial(exported.build, "bert-embedding"), ONNX, embeds=True),
+    "openvino": Model(partial(exported.build, "bert-cross"), OPENVINO),
+    "openvino, only second": Model(partial(exported.build, "xlmr-cross"), BGE | OPENVINO),
+    "openvino, embedding": Model(partial(exported.build, "bert-embedding"), OPENVINO, embeds=True),
+}
+MODELS |= GRAPHS
 
 
 @pytest.fixture
 def build(tmp_path: Path) -> Callable[..., Path]:
     return lambda kind, **config: tiny.build(kind, tmp_path / kind, **config)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a maker of the models above, each of which is made once."""
+    folder = tmp_path_factory.mktemp("windows")
+    return cache(lambda name: MODELS[name].build(folder / name))
 
 
 def _prepared(ranker: resift.LocalRanker, query: str, documents: Sequence[str]) -> Prepared:
@@ -112,15 +166,18 @@ def test_the_caller_decides_then_the_authors() -> None:
 # in every family
 
 
-@pytest.mark.parametrize(("kind", "options"), MODELS.values(), ids=MODELS)
-def test_a_document_scores_as_its_best_window(kind: str, options: dict[str, Any], build: Callable[..., Path]) -> None:
-    """A long document's score is the best that the model gives any of its windows alone."""
-    directory = build(kind)
-    with resift.load(directory, long_documents="window", device="cpu", normalize=False, **options) as ranker:
-        alone = [_best_alone(ranker, document, vectors=kind == "bert-embedding") for document in DOCUMENTS]
+@pytest.mark.parametrize("name", MODELS)
+def test_a_document_scores_as_its_best_window(name: str, made: Callable[[str], Path]) -> None:
+    """A long document's score is the best that the model gives any of its windows alone, whoever stands beside it."""
+    model = MODELS[name]
+    how: dict[str, Any] = {"long_documents": "window", "device": "cpu", "normalize": False} | model.options
+    with resift.load(made(name), **how) as ranker:
+        alone = [_best_alone(ranker, document, vectors=model.embeds) for document in DOCUMENTS]
         together = ranker.score(tiny.QUERY, DOCUMENTS)
+        one_by_one = [score for document in DOCUMENTS for score in ranker.score(tiny.QUERY, [document])]
 
     assert together == pytest.approx([best for best, _ in alone], abs=SAME)
+    assert together == pytest.approx(one_by_one, abs=SAME)
     assert sum(windows > 1 for _, windows in alone) >= 2
 
 
@@ -133,50 +190,49 @@ def _best_alone(ranker: resift.LocalRanker, document: str, *, vectors: bool) -> 
     return max(numbers), len(numbers)
 
 
-@pytest.mark.parametrize(("kind", "options"), MODELS.values(), ids=MODELS)
-def test_every_token_of_a_document_is_read(kind: str, options: dict[str, Any], build: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("name", MODELS)
+def test_every_token_of_a_document_is_read(name: str, made: Callable[[str], Path]) -> None:
     """The windows of a document, one after the other without what they share, are all its tokens."""
-    directory = build(kind)
+    model, directory = MODELS[name], made(name)
     document = " ".join(f"On day {day} the panda ate {day % 7 + 9} kilos." for day in range(90))
     ids = TextEncoder(directory / "tokenizer.json").encode(document).tolist()
-    with resift.load(directory, long_documents="window", device="cpu", **options) as ranker:
+    with resift.load(directory, long_documents="window", device="cpu", **model.options) as ranker:
         prepared = _prepared(ranker, tiny.QUERY, [document])
-        windows = _whole(prepared)[1 if kind == "bert-embedding" else 0 :]
+        windows = _whole(prepared)[1 if model.embeds else 0 :]
 
     assert len(windows) > 4
-    limit = options["max_length"] + (79 if kind == "qwen2" else 0)  # there it covers the texts, and not the prompt
-    assert max(map(len, windows)) <= limit
+    assert max(map(len, windows)) <= model.options["max_length"] + model.uncounted
     for at in range(len(ids) - 3):
         run = ids[at : at + 3]
         assert any(run == window[start : start + 3] for window in windows for start in range(len(window) - 2)), at
 
 
-@pytest.mark.parametrize(("kind", "options"), MODELS.values(), ids=MODELS)
-def test_what_fits_is_read_as_ever(kind: str, options: dict[str, Any], build: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("name", MODELS)
+def test_what_fits_is_read_as_ever(name: str, made: Callable[[str], Path]) -> None:
     """A document that nobody would cut is fed to the model as it is where long ones are cut."""
-    directory = build(kind)
+    directory, model = made(name), MODELS[name]
     with (
-        resift.load(directory, device="cpu", **options) as cutting,
-        resift.load(directory, long_documents="window", device="cpu", **options) as reading,
+        resift.load(directory, device="cpu", **model.options) as cutting,
+        resift.load(directory, long_documents="window", device="cpu", **model.options) as reading,
     ):
-        for query in (tiny.QUERY, tiny.LONG_QUERY[:300]):
+        for query in (tiny.QUERY, model.long_query[:300]):
             for document in DOCUMENTS:
                 expected = _prepared(cutting, query, [document])
                 if not any(expected.cut):
                     assert _whole(_prepared(reading, query, [document])) == _whole(expected)
 
 
-@pytest.mark.parametrize(("kind", "options"), MODELS.values(), ids=MODELS)
-def test_nothing_is_cut(kind: str, options: dict[str, Any], build: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_is_cut(name: str, made: Callable[[str], Path]) -> None:
     """No document counts as truncated, the order of the list stays, and the usage counts every window."""
-    directory = build(kind)
+    directory, model = made(name), MODELS[name]
     with (
-        resift.load(directory, device="cpu", **options) as cutting,
-        resift.load(directory, long_documents="window", device="cpu", **options) as reading,
+        resift.load(directory, device="cpu", **model.options) as cutting,
+        resift.load(directory, long_documents="window", device="cpu", **model.options) as reading,
     ):
         cut, read = cutting.rank(tiny.QUERY, DOCUMENTS), reading.rank(tiny.QUERY, DOCUMENTS)
         again = reading.rank(tiny.QUERY, DOCUMENTS[::-1])
-        many = list(reading.rank_many([(tiny.QUERY, DOCUMENTS), (tiny.LONG_QUERY, DOCUMENTS[:3])]))
+        many = list(reading.rank_many([(tiny.QUERY, DOCUMENTS), (model.long_query, DOCUMENTS[:3])]))
 
     assert cut.truncated >= 2
     assert read.truncated == 0
@@ -188,6 +244,15 @@ def test_nothing_is_cut(kind: str, options: dict[str, Any], build: Callable[...,
     for hit in read:
         assert backwards[hit.index] == pytest.approx(hit.score, abs=SAME)
     assert [hit.score for hit in many[0]] == pytest.approx([hit.score for hit in read], abs=SAME)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_reads_the_windows_of_its_weights(name: str, made: Callable[[str], Path]) -> None:
+    """Documents that are read in windows have the same scores from a graph as from its weights."""
+    how: dict[str, Any] = {"long_documents": "window", "device": "cpu"} | MODELS[name].options
+    with resift.load(made(name), **how) as graph, resift.load(made(name), **how | {"backend": "torch"}) as weights:
+        for query in (tiny.QUERY, tiny.LONG_QUERY):
+            assert graph.score(query, DOCUMENTS) == pytest.approx(weights.score(query, DOCUMENTS), abs=SAME)
 
 
 def test_a_prompt_is_shared_by_all_windows(build: Callable[..., Path]) -> None:

@@ -42,11 +42,13 @@ def load(
         model: a hub id, a local directory, or "lexical", the built-in scorer that needs no model (the default).
         like: the catalogue's model that this one is a copy or a fine-tune of, or a `Prompt` for a language model, as an
             object or as a mapping of its fields.
-        backend: what runs the model: "torch", or "onnx" for graphs that were exported before; "auto" is torch where
-            there are weights for it, else onnx.
+        backend: what runs the model: "torch" its weights, "onnx" or "openvino" a graph that was exported before. "auto"
+            is torch for weights. Without weights or torch, and for "int8", it is a graph: run by OpenVINO on a CPU if
+            that is installed, else by ONNX Runtime, to which int8, float16 and GPUs are left wherever it is installed.
         device: "cpu", "cuda", "cuda:1", ..., or several, with one replica each; "auto" is the first GPU, or the CPU.
-        dtype: the number format; "auto" is full precision on a CPU, the half that suits the model on a GPU. With onnx
-            it says which file is read, and "auto" is full precision; "int8" is the quantised one.
+        dtype: the number format; "auto" is full precision on a CPU, the half that suits the model on a GPU. For a graph
+            it says which file is read, and "auto" is full precision; "int8" is the quantised one. OpenVINO runs the
+            file of full precision in "bfloat16" too.
         max_length: how many tokens the model reads of one sequence; as its authors set it if not given.
         max_batch_tokens: how many tokens run at once; chosen for the device if not given.
         max_queue_tokens: how many tokens may wait at once before `Overloaded` is raised; 512 batches if not given.

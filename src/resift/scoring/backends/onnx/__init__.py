@@ -12,10 +12,10 @@ from resift.scoring.backends.graphs.opening import open_backend
 from resift.scoring.planning import Batch
 
 
-def check_onnx(model: str, devices: Sequence[str]) -> None:
-    """Make sure that ONNX Runtime and the devices are there, before anything is downloaded for them."""
+def check_onnx(model: str, devices: Sequence[str], dtype: str = "float32") -> None:
+    """Make sure that ONNX Runtime is there and can do what is asked, before anything is downloaded for it."""
     for device in devices:
-        _sessions(model).providers_of(device)
+        _sessions(model).require(device, dtype)
 
 
 def offers_gpu(model: str) -> bool:

@@ -80,6 +80,15 @@ class OnnxRuntime:
         )
 
 
+def require(device: str, dtype: str) -> None:
+    """Refuse a device that is not there, and a number format that is not computed on it."""
+    if providers_of(device) == [_CPU] and dtype == "bfloat16":
+        raise InvalidInput(
+            "dtype='bfloat16' is not computed by ONNX Runtime on a CPU; say backend='openvino', which runs the float32 "
+            "graph in bfloat16, or choose another dtype"
+        )
+
+
 def providers_of(device: str) -> list[Provider]:
     """Return what runs a graph on the device called `device`; "auto" is the first GPU, or the CPU."""
     offered = onnxruntime.get_available_providers()

@@ -53,7 +53,8 @@ def join_chains(graph: Any) -> bool:
     except _Unlike:
         return False
     known = {name for chain in chains for name in (chain.rounded.get_name(), chain.zero.get_name())}
-    if known != {node.get_name() for node in nodes if _is(node, "Convert", openvino.Type.u8)}:
+    eight_bits = (openvino.Type.u8, openvino.Type.i8)
+    if known != {node.get_name() for node in nodes if any(_is(node, "Convert", kind) for kind in eight_bits)}:
         return False
     for chain in chains:
         _join(chain)
