@@ -1,6 +1,7 @@
 """The benchmark measures what it says: the contestants' processes, the rounds, the figures and the tables."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -482,6 +483,15 @@ def test_pages_get_their_tables(tmp_path: Path) -> None:
     assert written.endswith("<!-- end of figures -->\n\nwords\n")
     assert "old" not in written
     assert "resift, float32" in written
+
+
+@pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
+def test_pages_show_what_was_measured(page: Path) -> None:
+    """The tables of the project's own pages are those of the newest figures, and none of a CPU is missing."""
+    text = page.read_text(encoding="utf-8")
+
+    assert tables.with_tables(text) == text
+    assert not re.search(r"Not measured yet: `.*-cpu`", text)
 
 
 def test_a_run_that_is_missing_is_said_to_be(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from resift.exporting.samples import QUERY, documents
 from resift.scoring import loading
 from resift.scoring.backends.exporting import writing
 
-MINILM = {"hidden_size": 384, "num_hidden_layers": 3, "num_attention_heads": 12, "intermediate_size": 1536}
+WIDE = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024, "pooler_hidden_size": 256}
+MINILM = WIDE | {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536, "pooler_hidden_size": 384}
 CROSS = ["bert-cross", "xlmr-cross", "deberta-cross", "modernbert-cross", "electra-cross"]
 
 
@@ -129,15 +130,28 @@ def test_a_models_own_code_is_what_is_exported(
 # number formats
 
 
-def test_float16_is_half_as_large_and_close(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", CROSS)
+def test_float16_is_half_as_large_and_close(kind: str, tmp_path: Path) -> None:
     """float16 halves the file, and says nearly what the weights say."""
-    model = tiny.build("bert-cross", tmp_path / "model", hidden_size=256, num_attention_heads=4, intermediate_size=1024)
+    model = tiny.build(kind, tmp_path / "model", **WIDE)
     exact, half = (export(model, tmp_path / dtype, dtype=dtype) for dtype in ("float32", "float16"))
 
     assert half.graph.name == "model_fp16.onnx"
     assert half.graph.stat().st_size < 0.55 * exact.graph.stat().st_size
     assert 0 < half.proof.largest_difference < 2e-2
     assert _scores(tmp_path / "float16", dtype="float16") == pytest.approx(_scores(tmp_path / "float32"), abs=2e-2)
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+@pytest.mark.parametrize("kind", [kind for kind in CROSS if kind != "bert-cross"])
+def test_int8_is_written_of_every_kind(kind: str, backend: str, tmp_path: Path) -> None:
+    """An int8 graph of any cross-encoder ranks nearly as its weights do, in every runtime."""
+    model = tiny.build(kind, tmp_path / "model", **MINILM)
+    written = export(model, tmp_path / "out", dtype="int8")
+    found = _scores(tmp_path / "out", backend=backend, dtype="int8")
+
+    assert written.proof.largest_difference > 0
+    assert exported.agreement(_scores(model, backend="torch", device="cpu"), found) >= 0.95
 
 
 @pytest.fixture(scope="module")

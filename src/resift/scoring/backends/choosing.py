@@ -91,8 +91,8 @@ def choose(settings: Settings, devices: Sequence[str]) -> Choice:
     """
     Decide what may run a model, and make sure of the first choice before anything is downloaded for it.
 
-    Left to itself this is torch for weights, which packs them and is as fast as any graph, and exact whatever else lies
-    beside them. Graphs are for a model that has no weights, for int8, and for where there is no torch.
+    Left to itself this is torch for weights, which packs them and is about as fast as a graph, and exact whatever else
+    lies beside them. Graphs are for a model that has no weights, for int8, and for where there is no torch.
     """
     forms: tuple[Form, ...] = ("weights", "graph")
     if settings.backend == "torch":
