@@ -205,6 +205,56 @@ def test_half_of_a_model_is_never_taken_for_one(
     assert whole == exact[1]
 
 
+@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), KeyboardInterrupt()], ids=["error", "interrupt"])
+def test_what_was_there_is_put_back(
+    *, place: int, error: BaseException, model: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an export that replaces another fails, whichever file it is at, everything is as it was."""
+    export(model, tmp_path)
+    for name in ("modules.json", "onnx/model_fp16.onnx", "onnx/model_fp16.onnx_data", "onnx/model.onnx.bak", "notes"):
+        (tmp_path / name).write_text("[]")
+    before = {name: (tmp_path / name).read_bytes() for name in _names(tmp_path)}
+    places: list[Path] = []
+
+    def arrives(source: Path, to: Path) -> bool:
+        if source.is_relative_to(tmp_path) and ".resift-" not in str(to):
+            places.append(to)
+            if len(places) == place + 1:
+                raise error
+        return False
+
+    with monkeypatch.context() as patched:
+        _refuse(patched, "replace", errno.EIO, arrives)
+        with pytest.raises((InvalidInput, KeyboardInterrupt)):
+            export(other, tmp_path, force=True)
+
+    assert len(places) > place
+    assert {name: (tmp_path / name).read_bytes() for name in _names(tmp_path)} == before
+    assert not list(tmp_path.glob(".resift-*"))
+    assert _scores(tmp_path, dtype="float32") == _exact(model)
+
+
+def test_files_that_only_resemble_graphs_stay(model: Path, other: Path, tmp_path: Path) -> None:
+    """Whoever keeps a copy of a graph by another name keeps it, whatever is exported beside it."""
+    export(model, tmp_path)
+    (tmp_path / "onnx" / "model.onnx.bak").write_text("kept")
+    for each in (model, other):
+        export(each, tmp_path, force=True)
+
+    assert (tmp_path / "onnx" / "model.onnx.bak").read_text() == "kept"
+
+
+def test_a_folder_of_graphs_elsewhere_is_not_written_to(model: Path, tmp_path: Path) -> None:
+    """Where the folder of graphs is a link, the export is refused before the work: they may be somebody else's."""
+    (tmp_path / "graphs").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "onnx").symlink_to(tmp_path / "graphs")
+
+    with pytest.raises(InvalidInput, match="is a link"):
+        export(model, tmp_path / "out", force=True)
+
+
 @contextmanager
 def _watched(monkeypatch: pytest.MonkeyPatch, directory: Path, look: Callable[[], None]) -> Iterator[None]:
     """Look at a directory before each change of a file in it."""

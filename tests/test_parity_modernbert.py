@@ -179,9 +179,10 @@ YARN = {"rope_type": "yarn", "rope_theta": 160000.0, "factor": 2.0, "original_ma
         {"hidden_activation": "relu"},
         {"classifier_activation": "relu"},
         {"rope_parameters": {FULL: YARN, LOCAL: {"rope_type": "default", "rope_theta": 20000.0}}},
+        {"rope_parameters": {kind: {"type": "linear", "factor": 4.0, "rope_theta": 50.0} for kind in (FULL, LOCAL)}},
         {"sliding_window": 4},
     ],
-    ids=lambda fields: next(iter(fields)),
+    ids=["activation", "activation of the head", "yarn", "linear, as it was written", "window"],
 )
 def test_what_is_not_ours_runs_by_the_authors_code(fields: dict[str, Any], build: Build) -> None:
     """A variant that is not computed here is left to transformers, and scores as there."""
@@ -200,9 +201,25 @@ def test_what_is_read_otherwise_is_not_opened(build: Build) -> None:
     assert _open(directory, Answer(1)) is None
     assert _open(directory, EmbedEach(())) is None
     assert _open(directory, Classify(Backbone("bert", {}))) is None
-    for needed in ("num_hidden_layers", "num_attention_heads", "hidden_size"):
-        _rewrite(directory, {needed: None})
+    for fields in (
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 9.0}},
+        {"layer_types": [FULL, LOCAL]},
+        {"num_hidden_layers": None},
+        {"num_attention_heads": None},
+        {"hidden_size": None},
+    ):
+        _rewrite(build(), fields)
         assert _open(directory) is None
+
+
+def test_weights_beside_the_model_are_left_alone(build: Build) -> None:
+    """A number that belongs to nothing that is computed here changes nothing."""
+    directory, sequences = build(), _sequences((5, 60))
+    expected = _expected(directory, sequences)
+    weights = load_file(directory / "model.safetensors")
+    save_file(weights | {"logit_scale": torch.tensor(3.0)}, directory / "model.safetensors", {"format": "pt"})
+
+    np.testing.assert_allclose(_read(*_opened(directory), sequences)[:, 0], expected, atol=CLOSE, rtol=0)
 
 
 @pytest.mark.parametrize("lacking", ["head.dense.weight", "classifier.bias", "model.layers.2.mlp.Wi.weight"])
@@ -218,12 +235,13 @@ def test_a_weight_that_is_missing_is_told(lacking: str, build: Build) -> None:
         resift.load(directory, device="cpu")
 
 
+@pytest.mark.parametrize("rows", [96, 4])
 @pytest.mark.parametrize("surplus", ["model.layers.1.attn.Wqkv.bias", "model.layers.1.attn.gate.weight"])
-def test_a_weight_too_many_is_told(surplus: str, build: Build) -> None:
+def test_a_weight_too_many_is_told(surplus: str, rows: int, build: Build) -> None:
     """A checkpoint with weights inside its layers that nothing is done with is refused."""
     directory = build()
     weights = load_file(directory / "model.safetensors")
-    weights[surplus] = torch.ones(96)
+    weights[surplus] = torch.ones(rows)
     save_file(weights, directory / "model.safetensors", {"format": "pt"})
 
     assert _open(directory) is None

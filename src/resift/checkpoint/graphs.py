@@ -21,6 +21,8 @@ _STEMS = {
     ),
 }
 
+_WEIGHTS = ("", "_data", ".data")  # what follows a graph's name in those of its files
+
 # Numbers of fields in onnx.proto, by message.
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
@@ -47,8 +49,8 @@ def graph_name(names: Sequence[str], dtype: str) -> str | None:
 
 def is_read(name: str) -> bool:
     """Whether a file is called as a graph that is read in some number format, or as the weights of such a one."""
-    stem, dot, _ = name.partition(".onnx")
-    return bool(dot) and any(stem in stems for stems in _STEMS.values())
+    stem, dot, rest = name.partition(".onnx")
+    return bool(dot) and rest in _WEIGHTS and any(stem in stems for stems in _STEMS.values())
 
 
 def no_graph(who: str, names: Sequence[str], dtype: str) -> ModelNotFound:

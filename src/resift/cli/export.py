@@ -41,7 +41,7 @@ the same; how nearly, on a small sample, is printed: measure it on your own quer
 @click.option(
     "--force",
     is_flag=True,
-    help="Write into a directory that is not empty; its other files stay, but for another model's graphs.",
+    help="Write into a directory that is not empty; its other files stay, but for another model's graphs and settings.",
 )
 def export(model: str, directory: Path, dtype: str, **given: Any) -> None:
     """

@@ -28,7 +28,7 @@ _SETTINGS = (
 @contextmanager
 def written(directory: Path, *, force: bool) -> Iterator[Path]:
     """
-    Lend a folder whose files move to `directory` when all went well; of a failure nothing is left.
+    Lend a folder whose files move to `directory` when all went well; after a failure that is as it was.
 
     It lies inside the directory, which may be all that can be written to, or a file system of its own.
     """
@@ -41,8 +41,9 @@ def written(directory: Path, *, force: bool) -> Iterator[Path]:
             made = Path(folder) / "content"
             made.mkdir()
             yield made
-            with _explained(directory):
-                _place(made, directory, undo)
+            with _explained(directory), ExitStack() as moved:
+                _place(made, directory, moved)
+                moved.pop_all()
         undo.pop_all()
 
 
@@ -80,6 +81,8 @@ def _require_room(directory: Path, *, force: bool) -> None:
         raise InvalidInput(
             f"{str(directory)!r} is not empty; name another directory, or say force=True (--force) to write into it"
         )
+    if (directory / "onnx").is_symlink():
+        raise InvalidInput(f"{str(directory / 'onnx')!r} is a link; name another directory, or remove the link")
 
 
 def _make(directory: Path, undo: ExitStack) -> None:
@@ -97,24 +100,35 @@ def _remove(folder: Path) -> None:
 
 def _place(made: Path, directory: Path, undo: ExitStack) -> None:
     """Move what was made to where it is wanted, so that no graph ever stands beside what is not its own."""
+    aside = made.with_name("aside")
     for file in _outdated(made, directory):
-        file.unlink()
+        kept = aside / file.relative_to(directory)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        undo.callback(_put_back, kept, file)
+        file.replace(kept)
     # the graph last: it names its files of weights, and until it is there nothing is taken for a model
     for file in sorted(_files(made), key=lambda file: file.suffix == ".onnx"):
         target = directory / file.relative_to(made)
         _make(target.parent, undo)
-        if not target.exists():
-            undo.callback(target.unlink, missing_ok=True)
+        undo.callback(target.unlink, missing_ok=True)
         file.replace(target)
 
 
+def _put_back(kept: Path, file: Path) -> None:
+    if kept.is_symlink() or kept.exists():
+        kept.replace(file)
+
+
 def _outdated(made: Path, directory: Path) -> list[Path]:
-    """Return what must go first, graphs before all: another model's, or the one that is written anew."""
+    """Return what must go, graphs before all: another model's and its settings, and what is written anew."""
     graphs = [directory / folder / name for folder in FOLDERS for name in listed(directory / folder) if is_read(name)]
+    anew = [directory / file.relative_to(made) for file in _files(made)]
     if _is_another(made, directory):
-        return [*graphs, *(directory / name for name in _SETTINGS if (directory / name).is_file())]
-    new = tuple(str(directory / file.relative_to(made)) for file in made.rglob("*.onnx"))
-    return [file for file in graphs if str(file).startswith(new)]  # what begins alike are its weights
+        gone = [*graphs, *(directory / name for name in _SETTINGS)]
+    else:
+        written = {file.with_suffix("") for file in anew if file.suffix == ".onnx"}
+        gone = [file for file in graphs if file.with_name(file.name.partition(".onnx")[0]) in written]
+    return [file for file in dict.fromkeys((*gone, *anew)) if file.is_symlink() or file.is_file()]
 
 
 def _is_another(made: Path, directory: Path) -> bool:

@@ -63,8 +63,8 @@ def export(
 
     Nothing is there before the graph was tried on a sample, and one of full precision that does not say what the
     weights say is refused. `force` writes into a directory that is not empty: files of the same names are replaced,
-    and another model's graphs go, because they would be read with these; they are another's where configuration or
-    tokenizer differ.
+    and another model's graphs and settings go, because they would be read with these; they are another's where
+    configuration or tokenizer differ.
     """
     if dtype not in get_args(ExportDtype):
         raise InvalidInput(f"dtype={dtype!r} is not known; {hint(dtype, get_args(ExportDtype))}")

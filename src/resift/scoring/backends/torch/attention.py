@@ -8,7 +8,7 @@ kernel is tested against.
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from resift.scoring.backends.torch.packing import Bounds, Segments
 IMPLEMENTATION = "resift_packed"
 # Tokens; a softmax over another number of keys takes up to twice as long, and oneDNN makes and keeps code for each.
 _STEP = 32
-_SHORT = 1024  # tokens; beyond, writing all weights down costs more memory than it saves time
+_SHORT = 1024  # tokens; beyond, writing down all weights, or all that is hidden, costs more memory than it saves time
 
 # What models pass along that has no effect here: positions are applied before, nothing is cached, nothing is trained.
 _WITHOUT_EFFECT = {
@@ -218,23 +218,28 @@ def _rounded_up(states: torch.Tensor) -> torch.Tensor:
 def _hidden(query: torch.Tensor, key: torch.Tensor, sight: Sight) -> torch.Tensor:
     """Return what hides keys from tokens when it is added; the last token and the last key are the same one."""
     count, keys = query.shape[1], key.shape[1]
-    table = _short_table if keys <= _SHORT else partial(_table, size=keys)
-    return table(sight.window, query.dtype, query.device)[keys - count : keys, :keys]
+    if keys > _SHORT:
+        return _table(sight.window, query.dtype, query.device, rows=count, keys=keys)
+    return _short_table(sight.window, query.dtype, query.device)[keys - count : keys, :keys]
 
 
-def _table(window: tuple[int, int], dtype: torch.dtype, device: torch.device, *, size: int) -> torch.Tensor:
+@lru_cache(maxsize=16)
+def _short_table(window: tuple[int, int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return one table for all layers and lengths: what is seen depends on distances alone."""
+    with torch.inference_mode(mode=False):  # whoever asks first, everybody may use it
+        return _table(window, dtype, device, rows=_SHORT, keys=_SHORT)
+
+
+def _table(window: tuple[int, int], dtype: torch.dtype, device: torch.device, *, rows: int, keys: int) -> torch.Tensor:
     """Return nothing where a token, by rows, sees a key, by columns, and minus infinity elsewhere."""
+    ahead = keys - rows
     left, right = window
-    seen = torch.ones(size, size, dtype=torch.bool, device=device)
+    seen = torch.ones(rows, keys, dtype=torch.bool, device=device)
     if right >= 0:
-        seen = seen.tril(right)
+        seen = seen.tril(ahead + right)
     if left >= 0:
-        seen = seen.triu(-left)
-    return torch.zeros(size, size, dtype=dtype, device=device).masked_fill_(~seen, -torch.inf)
-
-
-# what is seen depends on distances alone, so one table serves all layers and lengths
-_short_table = cache(partial(_table, size=_SHORT))
+        seen = seen.triu(ahead - left)
+    return torch.zeros(rows, keys, dtype=dtype, device=device).masked_fill_(~seen, -torch.inf)
 
 
 def _attend_capped(

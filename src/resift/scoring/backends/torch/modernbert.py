@@ -26,6 +26,7 @@ from resift.scoring.backends.torch.weights import read_weights
 
 _FULL, _LOCAL = "full_attention", "sliding_attention"
 _BASES = {_FULL: ("global_rope_theta", 160_000.0), _LOCAL: ("local_rope_theta", 10_000.0)}  # where a file says none
+_JOINED = {"Wqkv": ("query", "key", "value"), "Wi": ("wide", "gate")}  # products that files hold as one
 _NEEDED = ("num_hidden_layers", "num_attention_heads", "hidden_size")
 _UNKNOWN = ("quantization_config", "rope_scaling", "sliding_window")
 
@@ -56,10 +57,11 @@ def _fits(config: Mapping[str, Any]) -> bool:
         config.get("model_type") == "modernbert"
         and all(config.get(name) for name in _NEEDED)
         and not any(config.get(name) for name in _UNKNOWN)
+        and all(config.get(name, "gelu") == "gelu" for name in ("hidden_activation", "classifier_activation"))
         and config.get("classifier_pooling", "cls") in ("cls", "mean")
-        and {config.get(name, "gelu") for name in ("hidden_activation", "classifier_activation")} == {"gelu"}
-        and set(_kinds(config)) <= {_FULL, _LOCAL}
-        and all(_base(config, kind) for kind in (_FULL, _LOCAL))
+        and len(_kinds(config)) == config["num_hidden_layers"]
+        and set(_kinds(config)) <= _BASES.keys()
+        and all(_base(config, kind) for kind in _BASES)
     )
 
 
@@ -71,11 +73,13 @@ def _kinds(config: Mapping[str, Any]) -> list[str]:
 
 def _base(config: Mapping[str, Any], kind: str) -> float | None:
     """Return the base of the rotations of such layers, where they are the plain ones."""
-    asked: Mapping[str, Any] = (config.get("rope_parameters") or {}).get(kind) or {}
-    if asked.get("rope_type", "default") != "default":
+    asked: Mapping[str, Any] = config.get("rope_parameters") or {}
+    own: Mapping[str, Any] = asked.get(kind) or {}
+    plain = {own.get("rope_type", "default"), own.get("type", "default")} == {"default"}
+    if asked.keys() - _BASES.keys() or own.keys() - {"rope_type", "type", "rope_theta"} or not plain:
         return None
     name, usual = _BASES[kind]
-    base = asked.get("rope_theta", config.get(name, usual))
+    base = own.get("rope_theta", config.get(name, usual))
     return float(base) if base else None
 
 
@@ -85,9 +89,12 @@ def _apart(read: Weights) -> Weights:
     for name, weight in read.items():
         inner, _, kind = name.removeprefix("model.").rpartition(".")
         stem, _, last = inner.rpartition(".")
-        parts = {"Wqkv": ("query", "key", "value"), "Wi": ("wide", "gate")}.get(last, (last,))
+        parts = _JOINED.get(last, ())
+        if not parts or weight.dim() == 0 or len(weight) % len(parts):
+            weights[name.removeprefix("model.")] = weight
+            continue
         for part, piece in zip(parts, weight.chunk(len(parts)), strict=True):
-            weights[".".join(filter(None, (stem, part, kind)))] = piece
+            weights[f"{stem}.{part}.{kind}"] = piece
     return weights
 
 
