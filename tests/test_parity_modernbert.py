@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification
 
 import resift
 import tiny
@@ -20,6 +20,7 @@ from resift.scoring.backends.torch.modernbert import ModernBertBody, open_modern
 from resift.scoring.backends.torch.packing import pack
 from resift.scoring.backends.torch.running import Reader, read
 from resift.scoring.planning import Batch, Tokens
+from states import pooled
 
 CPU = torch.device("cpu")
 CLOSE = 1e-5
@@ -159,15 +160,9 @@ def test_bfloat16_is_as_near_as_the_authors_own(pooling: str, build: Build) -> N
 def test_vectors_are_those_of_transformers(pooling: Any, build: Build) -> None:
     """As an embedding model it gives the vectors that transformers' hidden states are pooled to."""
     directory, sequences = build(), _sequences()
-    model = AutoModel.from_pretrained(directory)
-    expected = []
-    for sequence in sequences:
-        with torch.inference_mode():
-            states = model(input_ids=torch.tensor([sequence.ids.tolist()])).last_hidden_state[0]
-        expected.append({"cls": states[0], "mean": states.mean(0), "lasttoken": states[-1]}[pooling].numpy())
-
     found = _read(*_opened(directory, Embed((pooling,), normalize=False)), sequences)
-    np.testing.assert_allclose(found, np.stack(expected), atol=CLOSE, rtol=0)
+
+    np.testing.assert_allclose(found, pooled(directory, sequences, pooling), atol=CLOSE, rtol=0)
 
 
 YARN = {"rope_type": "yarn", "rope_theta": 160000.0, "factor": 2.0, "original_max_position_embeddings": 4096}

@@ -9,7 +9,7 @@ from resift.checkpoint.files import Checkpoint, Form, listed, read, require_conf
 from resift.checkpoint.hub import Repository
 from resift.errors import InvalidInput, ModelNotFound
 
-__all__ = ["Checkpoint", "Form", "open_checkpoint"]
+__all__ = ["Checkpoint", "Form", "directory_of", "open_checkpoint"]
 
 
 def open_checkpoint(
@@ -35,12 +35,17 @@ def open_checkpoint(
             _require_text(name, value)
     if "://" in model:
         raise InvalidInput(f"model must be a hub id ('org/name') or a directory, not an address: {model!r}")
-    directory = os.path.expanduser(model)  # noqa: PTH111, this and isdir never raise, whatever the text is
-    if os.path.isdir(directory) or _looks_like_path(model):  # noqa: PTH112
-        return _open_directory(model, Path(directory))
+    if directory_of(model) is not None or _looks_like_path(model):
+        return _open_directory(model, Path(os.path.expanduser(model)))  # noqa: PTH111 - Path's own may raise
     cache = None if cache_dir is None else str(Path(cache_dir).expanduser())
     repository = Repository(model, revision, cache, forms=forms, dtype=dtype, before=before)
     return repository.open(local_files_only=local_files_only)
+
+
+def directory_of(model: str) -> str | None:
+    """Return the directory on this machine that a model's name means; None where there is no such directory."""
+    directory = os.path.expanduser(model)  # noqa: PTH111, this and isdir never raise, whatever the text is
+    return directory if os.path.isdir(directory) else None  # noqa: PTH112
 
 
 def _require_text(name: str, value: object) -> None:

@@ -115,7 +115,7 @@ def _place(made: Path, directory: Path, undo: ExitStack) -> None:
 
 
 def _put_back(kept: Path, file: Path) -> None:
-    if kept.is_symlink() or kept.exists():
+    if kept.is_symlink() or kept.exists():  # it was moved before all broke off
         kept.replace(file)
 
 
@@ -126,8 +126,8 @@ def _outdated(made: Path, directory: Path) -> list[Path]:
     if _is_another(made, directory):
         gone = [*graphs, *(directory / name for name in _SETTINGS)]
     else:
-        written = {file.with_suffix("") for file in anew if file.suffix == ".onnx"}
-        gone = [file for file in graphs if file.with_name(file.name.partition(".onnx")[0]) in written]
+        stems = {file.with_suffix("") for file in anew if file.suffix == ".onnx"}
+        gone = [file for file in graphs if file.with_name(file.name.partition(".onnx")[0]) in stems]
     return [file for file in dict.fromkeys((*gone, *anew)) if file.is_symlink() or file.is_file()]
 
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from resift.checkpoint import Checkpoint, open_checkpoint
+from resift.checkpoint import Checkpoint, directory_of, open_checkpoint
 from resift.errors import InvalidInput
 from resift.exporting.directory import copy_description, refuse_foreign_weights, written
 from resift.exporting.proof import Proof, compare, sample_scores
@@ -101,8 +101,7 @@ def _refuse_by_name(settings: Settings) -> None:
     """
     if settings.model == "lexical":
         raise InvalidInput("'lexical' is built in and has no weights to export; name a hub id or a directory")
-    directory = os.path.expanduser(settings.model)  # noqa: PTH111 - Path raises where a name cannot be one
-    if settings.like is not None or os.path.isdir(directory):  # noqa: PTH112 - the same
+    if settings.like is not None or directory_of(settings.model) is not None:
         return
     facts = find_facts(settings.model)
     if facts is not None and not facts.runs_as_graph:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
-from resift.checkpoint import Checkpoint, Form, open_checkpoint
+from resift.checkpoint import Checkpoint, Form, directory_of, open_checkpoint
 from resift.errors import ModelUnsupported, ScoringFailed
 from resift.forking import renew_in_child
 from resift.scoring.backends import Outputs, RunsOn
@@ -176,8 +176,8 @@ def _key(settings: Settings) -> object:
 
 def _state(settings: Settings) -> str:
     """Return what tells one state of a local directory's files from another; "" for what is none."""
-    directory = os.path.expanduser(settings.model)  # noqa: PTH111 - Path raises where a name cannot be one
-    if not os.path.isdir(directory):  # noqa: PTH112 - the same
+    directory = directory_of(settings.model)
+    if directory is None:
         return ""
     return hashlib.sha256(repr(sorted(_stamps(directory))).encode(errors="surrogateescape")).hexdigest()
 

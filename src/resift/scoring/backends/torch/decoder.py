@@ -21,7 +21,7 @@ from resift.scoring.backends.torch.linears import in_steps
 from resift.scoring.backends.torch.packing import Packed, Positions, Segments
 from resift.scoring.backends.torch.parts import Step, Weights, has_more_layers, product
 from resift.scoring.backends.torch.readouts import AnswerReader
-from resift.scoring.backends.torch.rotations import Turn, pair_up
+from resift.scoring.backends.torch.rotations import Turn, base_of, pair_up, rates_of
 from resift.scoring.backends.torch.running import Reader
 from resift.scoring.backends.torch.weights import read_weights
 
@@ -67,17 +67,14 @@ def _fits(config: Mapping[str, Any]) -> bool:
         activations == {_ACTIVATIONS[kind][0]}
         and config.get("is_causal", True) is True
         and set(config.get("layer_types") or ()) <= {"full_attention"}
-        and _base_of(config) is not None
+        and _base(config) is not None
         and all(config.get(name) for name in ("num_key_value_heads", "rms_norm_eps", *_NEEDED[kind]))
     )
 
 
-def _base_of(config: Mapping[str, Any]) -> float | None:
+def _base(config: Mapping[str, Any]) -> float | None:
     """Return the base of the rotations, where they are the plain ones."""
-    asked: Mapping[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    plain = asked.get("rope_type", asked.get("type", "default")) == "default" and "partial_rotary_factor" not in asked
-    base = asked.get("rope_theta", config.get("rope_theta"))
-    return float(base) if plain and base else None
+    return base_of(config.get("rope_parameters") or config.get("rope_scaling") or {}, config.get("rope_theta"))
 
 
 def _output(config: Mapping[str, Any], weights: Weights) -> nn.Linear:
@@ -103,9 +100,9 @@ class DecoderBody:
         shape = _Shape.read(config)
         # in the number format of the model, rounded as its authors round it
         self._widening = torch.tensor(shape.hidden**0.5).to(self._words) if shape.gemma else None
-        base = _base_of(config)
+        base = _base(config)
         assert base is not None
-        self._rates = 1.0 / base ** (torch.arange(0, shape.width, 2, device=self._words.device).float() / shape.width)
+        self._rates = rates_of(base, shape.width, self._words.device)
         self._layers = [_Layer(weights, f"layers.{at}", shape) for at in range(int(config["num_hidden_layers"]))]
         self._norm = shape.norm(weights, "norm")
 
@@ -114,7 +111,7 @@ class DecoderBody:
         states = in_steps(embedding(packed.ids, self._words))
         if self._widening is not None:
             states = states * self._widening
-        turn = Turn.by(in_steps(packed.positions)[:, None].float() * self._rates, states.dtype)
+        turn = Turn.at(in_steps(packed.positions), self._rates, states.dtype)
         for layer in self._layers[:-1]:
             states = layer(states, turn, packed.segments)
         if rows is None:

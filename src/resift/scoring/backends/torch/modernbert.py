@@ -20,7 +20,7 @@ from resift.scoring.backends.torch.linears import in_steps
 from resift.scoring.backends.torch.packing import Packed, Positions, Segments
 from resift.scoring.backends.torch.parts import Step, Weights, has_more_layers, layer_norm, product
 from resift.scoring.backends.torch.readouts import VectorReader, mean_of_each
-from resift.scoring.backends.torch.rotations import Turn, pair_up
+from resift.scoring.backends.torch.rotations import Turn, base_of, pair_up, rates_of
 from resift.scoring.backends.torch.running import Reader
 from resift.scoring.backends.torch.weights import read_weights
 
@@ -75,12 +75,10 @@ def _base(config: Mapping[str, Any], kind: str) -> float | None:
     """Return the base of the rotations of such layers, where they are the plain ones."""
     asked: Mapping[str, Any] = config.get("rope_parameters") or {}
     own: Mapping[str, Any] = asked.get(kind) or {}
-    plain = {own.get("rope_type", "default"), own.get("type", "default")} == {"default"}
-    if asked.keys() - _BASES.keys() or own.keys() - {"rope_type", "type", "rope_theta"} or not plain:
+    if asked.keys() - _BASES.keys() or own.keys() - {"rope_type", "type", "rope_theta"}:
         return None
     name, usual = _BASES[kind]
-    base = own.get("rope_theta", config.get(name, usual))
-    return float(base) if base else None
+    return base_of(own, config.get(name, usual))
 
 
 def _apart(read: Weights) -> Weights:
@@ -111,8 +109,8 @@ class ModernBertBody:
         self.vocabulary = len(self._words)
         shape = _Shape.read(config)
         self._norm = shape.norm(weights, "embeddings.norm")
-        steps = torch.arange(0, shape.width, 2, device=self._words.device).float() / shape.width
-        self._rates = {kind: 1.0 / (_base(config, kind) or 1.0) ** steps for kind in (_FULL, _LOCAL)}
+        bases = {kind: _base(config, kind) for kind in _BASES}
+        self._rates = {kind: rates_of(base, shape.width, self._words.device) for kind, base in bases.items() if base}
         self._kinds = _kinds(config)
         self._layers = [_Layer(weights, at, shape, reach=shape.reach(kind)) for at, kind in enumerate(self._kinds)]
         self._last_norm = shape.norm(weights, "final_norm")
@@ -120,8 +118,8 @@ class ModernBertBody:
     def __call__(self, packed: Packed, rows: torch.Tensor | None) -> torch.Tensor:
         """Return the hidden states of `rows`, one per sequence, or of every token."""
         states = in_steps(self._norm(embedding(packed.ids, self._words)))
-        positions = in_steps(packed.positions)[:, None].float()
-        turns = {kind: Turn.by(positions * rates, states.dtype) for kind, rates in self._rates.items()}
+        positions = in_steps(packed.positions)
+        turns = {kind: Turn.at(positions, rates, states.dtype) for kind, rates in self._rates.items()}
         for layer, kind in zip(self._layers[:-1], self._kinds, strict=False):
             states = layer(states, turns[kind], packed.segments)
         last, turn = self._layers[-1], turns[self._kinds[-1]]
@@ -204,8 +202,7 @@ class ModernBertHead:
         whole = {name: weight.float() for name, weight in weights.items() if name.startswith(("head.", "classifier."))}
         self._all = config.get("classifier_pooling", "cls") == "mean"
         self._dense = whole["head.dense.weight"], whole["head.dense.bias"] if config.get("classifier_bias") else None
-        epsilon, biased = float(config.get("norm_eps", 1e-5)), bool(config.get("norm_bias"))
-        self._norm = layer_norm(whole, "head.norm", epsilon, biased=biased)
+        self._norm = _Shape.read(config).norm(whole, "head.norm")
         self._out = whole["classifier.weight"], whole["classifier.bias"]
 
     def rows(self, packed: Packed) -> torch.Tensor | None:

@@ -5,11 +5,25 @@ Files hold the two of a pair half a head's width apart. Questions and keys compa
 are laid out with pairs side by side, and nothing has to be taken apart and put together again for every token.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from resift.scoring.backends.torch.parts import Weights
+
+
+def base_of(asked: Mapping[str, Any], otherwise: Any) -> float | None:
+    """Return the base of the rotations that a configuration asks for, where they are the plain ones."""
+    plain = asked.get("rope_type", asked.get("type", "default")) == "default" and "partial_rotary_factor" not in asked
+    base = asked.get("rope_theta", otherwise)
+    return float(base) if plain and base else None
+
+
+def rates_of(base: float, width: int, device: torch.device) -> torch.Tensor:
+    """Return by how much each pair of a head's width turns from one position to the next."""
+    return 1.0 / base ** (torch.arange(0, width, 2, device=device).float() / width)
 
 
 def pair_up(weights: Weights, name: str, width: int) -> None:
@@ -28,8 +42,9 @@ class Turn:
     waves: torch.Tensor  # (rows, 1, pairs), complex
 
     @classmethod
-    def by(cls, angles: torch.Tensor, dtype: torch.dtype) -> "Turn":
-        """Return the rotations by angles, (rows, pairs), as the authors round them to the model's number format."""
+    def at(cls, positions: torch.Tensor, rates: torch.Tensor, dtype: torch.dtype) -> "Turn":
+        """Return the rotation of each position, as the authors round it to the model's number format."""
+        angles = positions[:, None].float() * rates
         cosines, sines = (wave.to(dtype).float() for wave in (angles.cos(), angles.sin()))
         return cls(torch.complex(cosines, sines)[:, None])
 
